@@ -1,0 +1,70 @@
+# `make help` lists the targets. Everything runs in .venv, made when missing from the pins in constraints.txt.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,\
+	$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)) python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALLED := $(VENV)/.installed
+INSTALLED_BENCH := $(VENV)/.installed-bench
+TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
+SEED ?= 1
+
+.PHONY: help study test test-faults test-browser lint bench-overhead bench-packing bench-scale constraints clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+study: $(INSTALLED)  ## run the quickstart study: a few minutes, real images, ends with the table, the report and the pictures
+	$(BIN)/t1t2 run deploy/studies/quickstart.toml
+
+test: $(INSTALLED)  ## the tests
+	$(BIN)/python -m pytest
+
+test-faults: $(INSTALLED)  ## SIGKILLs over a multi-node cluster on this machine, at moments drawn from SEED=n; prints the tally
+	$(BIN)/python -m pytest -m faults -s --fault-seed=$(SEED)
+
+test-browser: $(INSTALLED)  ## the pages in a real browser (skips where there is none)
+	$(BIN)/python -m pytest -m browser
+
+lint: $(INSTALLED)  ## ruff, strict typing, and the rules of who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench-overhead: $(INSTALLED_BENCH)  ## cost of the T1-T2 step over plain training, beside other libraries
+	$(BIN)/python -m tests.benchmarks.overhead
+
+bench-packing: $(INSTALLED_BENCH)  ## many runs packed into one process, against one run a process
+	$(BIN)/python -m tests.benchmarks.packing
+
+bench-scale: $(INSTALLED_BENCH)  ## 100,000 no-op runs through the driver, beside Ray Tune and Optuna
+	$(BIN)/python -m tests.benchmarks.scale
+
+# Without an NVIDIA GPU on Linux, torch's own index has a CPU build of the same version, free of gigabytes of CUDA; pip
+# prefers it (2.13.0+cpu is above 2.13.0, PEP 440), and the next install finds torch already there. Only torch is looked
+# up on that index (--no-deps); where it cannot be reached, pip warns and takes what the usual index has.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; $(PYTHON) is " \
+		+ sys.version.split()[0] + " at " + sys.executable + ". Name another: make PYTHON=/path/to/python3.12 …")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	if [ "$$(uname -s)" = Linux ] && ! nvidia-smi -L >/dev/null 2>&1; then \
+		$(PIP) install --quiet --no-deps --retries 2 --extra-index-url https://download.pytorch.org/whl/cpu '$(TORCH)'; fi
+	$(PIP) install --quiet --constraint constraints.txt setuptools
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
+	touch $@
+
+$(INSTALLED_BENCH): $(INSTALLED)
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test,bench]'
+	touch $@
+
+constraints: $(INSTALLED_BENCH)  ## write constraints.txt anew from what .venv holds (after changing it on purpose)
+	{ sed -n '/^#/p' constraints.txt; $(PIP) freeze --all --exclude-editable \
+		| grep -viE '^(pip|t1t2-study|nvidia-.*|triton)[ =]' | sed 's/^\(torch==[0-9.]*\).*/\1/'; } > constraints.txt.new
+	mv constraints.txt.new constraints.txt
+
+clean:  ## remove .venv and what tools leave behind; studies stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find service trainers analysis tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,22 @@
+"""Settings of every test session."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+os.environ["MPLBACKEND"] = "Agg"  # before anything imports matplotlib, here and in the processes that tests start
+
+# The same examples on every machine and at every run; a shared machine may be slow, so no time limit for each example.
+settings.register_profile("deterministic", derandomize=True, deadline=None)
+settings.load_profile("deterministic")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault-seed", type=int, default=1, help="seed of the moments at which the fault tests kill")
+
+
+@pytest.fixture
+def fault_seed(request: pytest.FixtureRequest) -> int:
+    """The seed given by ``make test-faults SEED=n``."""
+    return int(request.config.getoption("--fault-seed"))
