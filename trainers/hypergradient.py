@@ -1,0 +1,135 @@
+"""Hypergradients dC2/dh by name: one function each, one signature, from a :class:`Step` to a tensor [P, H].
+
+With u the inner update, θ' = θ - u(g), g = ∇θ C1~(θ; h) on one T1 batch with its noise ε, S = ∂u/∂g (η1 for SGD) and
+v = ∇θ C2, the exact one-step hypergradient is
+
+    dC2/dh = - < S v, ∂_h g >,    ∂_λ g = ln 10 · 10^λ θ,    ∂_n0 g = ∂/∂n0 ∇θ C1(θ; x + n0 ε)
+
+(Luketina et al., 2016, in the parametrisation 10^λ θ²/2 of the slides). The variants differ in where v is taken and in
+how much of the past of θ they see. C2 is taken on a T2 batch without noise or penalty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainers.config import ConfigError, EstimatorName, OuterConfig
+from trainers.hyperparameters import LN10, Layout, penalty_hypergradient
+from trainers.network import Network
+from trainers.seeding import Stream, generator
+
+
+@dataclass(frozen=True)
+class Step:
+    """One inner step and the T2 batch that judges it."""
+
+    network: Network
+    layout: Layout
+    config: OuterConfig
+    h: Tensor  # [P, H] that the step was made with
+    theta: Tensor  # [P, N] before the step
+    theta_next: Tensor  # [P, N] after it
+    trace: object  # the network's, of the T1 batch at ``theta``
+    strength: Tensor  # 10^λ_j, broadcasting to [P, N]
+    sensitivity: Tensor | float  # S, [P, N] or one number
+    t2_x: Tensor  # [P, B2, ...]
+    t2_y: Tensor  # [P, B2]
+    batch_size: int  # B1
+    z: Tensor | None  # [P, H, N], dθ'/dh as carried by ``forward``
+    learning_rate: float
+    seeds: tuple[int, ...]
+    number: int  # of the inner step, from 1
+
+    def t2_trace(self, theta: Tensor) -> object:
+        """The T2 batch at ``theta``: no noise, no penalty, no smoothing."""
+        return self.network.linearise(theta, self.t2_x, self.t2_y)
+
+
+def t1t2(step: Step) -> Tensor:
+    """The exact derivative of C2 after one step: v at θ'. Assumes that θ itself does not depend on h."""
+    return _one_step(step, step.network.scaled_gradient(step.t2_trace(step.theta_next), step.sensitivity))
+
+
+def t1t2_at_theta(step: Step) -> Tensor:
+    """v at θ, before the step, as in the authors' code: the limit of a small step.
+
+    It leaves out the η1/2 · ∂_h E[gᵀ ∇²C2 g] by which a noisier gradient is paid for at once (short-horizon bias, Wu et
+    al., 2018), and so does not press the noise towards 0 as :func:`t1t2` does.
+    """
+    return _one_step(step, step.network.scaled_gradient(step.t2_trace(step.theta), step.sensitivity))
+
+
+def seed_literal(step: Step) -> Tensor:
+    """The slides' formulas as written: -η1 <∇θ C2, θ> for λ; N(0, n0) w0 ∇w0 C2, a fresh draw for each input, for n0.
+
+    Assumes nothing that would make it the derivative of C2: the first lacks ln 10 · 10^λ, the second has mean zero.
+    v is taken at θ' (the slides do not say). Knows L2 and input noise only.
+    """
+    layout = step.layout
+    if any(column is not None for column in layout.hidden_noise) or layout.label_smoothing is not None or layout.custom:
+        raise ConfigError("outer.estimator = 'seed_literal': the slides give formulas for log10_l2 and input_noise_std "
+                          f"only, not for {list(layout.names)}")
+    network = step.network
+    v = network.gradient(step.t2_trace(step.theta_next))
+    dots = network.dots(step.theta, network.direction(v))
+    out = -step.learning_rate * penalty_hypergradient(layout, step.h, dots)
+    for column in {c for c in layout.l2 if c is not None}:
+        out[:, column] /= LN10 * torch.pow(10.0, step.h[:, column])
+    if layout.input_noise is not None:
+        first = network.parameters[0]
+        shape = (len(step.theta), *first.shape)
+        product = (step.theta * v)[:, first.start : first.stop].view(shape)
+        draws = [generator(s, Stream.SEED_LITERAL, step.number).standard_normal(first.shape[1:]) for s in step.seeds]
+        noise = torch.stack([torch.from_numpy(d) for d in draws]).to(product).unsqueeze(1)
+        noise = noise * step.h[:, layout.input_noise].view(-1, *[1] * len(first.shape))
+        out[:, layout.input_noise] = (noise * product).flatten(1).sum(1)
+    return out
+
+
+def neumann(step: Step) -> Tensor:
+    """Implicit differentiation by n = ``look_back`` terms of a Neumann series (Lorraine et al., 2020; Clarke et al., 2022).
+
+    - Σ_{i=0}^{n} < S (I - H S)^i v, ∂_h g >, v at θ', H = ∇²C1~ on the step's own T1 batch at θ. Assumes that the last
+    n steps had this H and this S, as near a minimum. n = 0 is :func:`t1t2`.
+    """
+    network, trace = step.network, step.trace
+    p = network.gradient(step.t2_trace(step.theta_next))
+    total = p.clone()
+    for _ in range(step.config.look_back):
+        sp = step.sensitivity * p
+        hsp = network.tangent(step.theta, trace, sp.unsqueeze(1), step.batch_size, with_direct=False).squeeze(1)
+        p = p - hsp.addcmul_(step.strength, sp)
+        total += p
+    return _one_step(step, network.direction(step.sensitivity * total))
+
+
+def forward(step: Step) -> Tensor:
+    """<∇θ C2(θ'), z> with z = dθ'/dh carried along the whole training (RTHO, Franceschi et al., 2017).
+
+    z ← (I - S ∇²C1~) γ z - S ∂_h g at every inner step: γ = 0 is :func:`t1t2`, γ = 1 the derivative of the unrolled
+    training. Assumes of γ < 1 only that what h did 1/(1-γ) steps ago no longer matters.
+    """
+    if step.z is None:
+        raise ValueError("forward needs the tangent z of every step since the last change of γ")
+    v = step.network.gradient(step.t2_trace(step.theta_next))
+    return torch.einsum("pn,phn->ph", v, step.z)
+
+
+def _one_step(step: Step, w: object) -> Tensor:
+    """- <w, ∂_h g>: the λ part in closed form, the noise part as the network contracts it."""
+    dots = step.network.dots(step.theta, w)
+    mixed = step.network.contract(step.theta, step.trace, w)
+    return -(penalty_hypergradient(step.layout, step.h, dots) + mixed)
+
+
+ESTIMATORS: dict[EstimatorName, Callable[[Step], Tensor]] = {
+    "t1t2": t1t2,
+    "t1t2_at_theta": t1t2_at_theta,
+    "seed_literal": seed_literal,
+    "neumann": neumann,
+    "forward": forward,
+}

@@ -1,0 +1,163 @@
+"""Which hyperparameters a training has, where each one acts, and the L2 penalty in closed form.
+
+A pack of P runs holds its hyperparameters as one tensor ``h`` of shape [P, H]; a :class:`Layout` says what each of the
+H columns is. The L2 penalty Ω(λ, θ) = Σ_j 10^{λ_j} θ_j² / 2 (method of Luketina et al., 2016, in the parametrisation
+of the slides) never enters an autograd graph: its gradient 10^{λ_j} θ_j and that gradient's derivative with respect to
+λ are added by :func:`penalty_strength` and :func:`penalty_hypergradient`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainers.config import ConfigError, HyperparameterConfig, Range
+
+LN10 = math.log(10.0)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter tensor of a network and its place in the flat vector θ of N entries."""
+
+    name: str
+    shape: tuple[int, ...]
+    layer: int  # the weight-bearing layer that it belongs to, from 1
+    start: int
+
+    @property
+    def stop(self) -> int:
+        """One past its last entry in θ."""
+        return self.start + math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Regulariser:
+    """A differentiable regulariser of the user's own, acting on the T1 loss of one run through one scalar ``value``.
+
+    Give any of the three; each is called with one run's tensors inside ``torch.func`` transforms, so it must be made of
+    differentiable torch operations without data-dependent control flow:
+
+    - ``augment(x, value, noise)`` → inputs like ``x`` [B, ...]; ``noise`` is standard normal, of the shape of ``x``
+    - ``targets(q, value)`` → target distributions like ``q`` [B, C]
+    - ``penalty(parameters, value)`` → a scalar added to the loss; ``parameters`` maps names to tensors
+    """
+
+    augment: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    targets: Callable[[Tensor, Tensor], Tensor] | None = None
+    penalty: Callable[[dict[str, Tensor], Tensor], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The meaning of the H columns of ``h``. An index of ``None`` means: not a hyperparameter here."""
+
+    names: tuple[str, ...]
+    ranges: tuple[Range, ...]
+    l2: tuple[int | None, ...]  # for each parameter tensor, the column of its λ
+    sizes: tuple[int, ...]  # entries of each parameter tensor
+    input_noise: int | None
+    hidden_noise: tuple[int | None, ...]  # for each hidden layer
+    label_smoothing: int | None
+    custom: tuple[tuple[int, Regulariser], ...]
+
+
+def load_regulariser(reference: str) -> Regulariser:
+    """The :class:`Regulariser` that ``module:attribute`` names."""
+    module_name, _, attribute = reference.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"hyperparameters.custom = {reference!r}: cannot be loaded ({error})") from None
+    if not isinstance(found, Regulariser):
+        raise ConfigError(f"hyperparameters.custom = {reference!r}: must be a trainers.hyperparameters.Regulariser, "
+                          f"not {type(found).__name__}")
+    return found
+
+
+def lay_out(config: HyperparameterConfig, parameters: Sequence[Parameter], hidden_layers: int) -> Layout:
+    """Name the hyperparameters of a network with these parameter tensors."""
+    names: list[str] = []
+    ranges: list[Range] = []
+
+    def add(name: str, box: Range) -> int:
+        names.append(name)
+        ranges.append(box)
+        return len(names) - 1
+
+    l2: list[int | None] = [None] * len(parameters)
+    if (box := config.log10_l2) is not None:
+        if box.scope == "tied":
+            l2 = [add("log10_l2", box)] * len(parameters)
+        elif box.scope == "layer":
+            columns = {layer: add(f"log10_l2_layer{layer}", box) for layer in sorted({p.layer for p in parameters})}
+            l2 = [columns[p.layer] for p in parameters]
+        else:
+            for group, patterns in config.l2_groups.items():
+                column = add(f"log10_l2_{group}", box)
+                found = [i for i, p in enumerate(parameters) if any(fnmatch.fnmatch(p.name, q) for q in patterns)]
+                taken = [parameters[i].name for i in found if l2[i] is not None]
+                if not found or taken:
+                    reason = f"parameter {taken[0]} is in two groups" if taken else "matches no parameter"
+                    raise ConfigError(f"hyperparameters.l2_groups.{group} = {list(patterns)!r}: {reason}; the "
+                                      f"parameters are {[p.name for p in parameters]}")
+                for i in found:
+                    l2[i] = column
+    input_noise = add("input_noise_std", config.input_noise_std) if config.input_noise_std else None
+    hidden_noise: list[int | None] = [None] * hidden_layers
+    if (box := config.hidden_noise_std) is not None:
+        if hidden_layers == 0:
+            raise ConfigError("hyperparameters.hidden_noise_std: this model has no hidden layer that can take noise")
+        if box.scope == "tied":
+            hidden_noise = [add("hidden_noise_std", box)] * hidden_layers
+        else:
+            hidden_noise = [add(f"hidden_noise_std_layer{i + 1}", box) for i in range(hidden_layers)]
+    smoothing = add("label_smoothing", config.label_smoothing) if config.label_smoothing else None
+    custom = tuple((add(key.partition(":")[2], box), load_regulariser(key)) for key, box in config.custom.items())
+    if len(set(names)) < len(names):
+        raise ConfigError(f"hyperparameters: two share a name: {names}")
+    if not names:
+        raise ConfigError("hyperparameters: none given; name at least one, for example log10_l2 or input_noise_std")
+    return Layout(tuple(names), tuple(ranges), tuple(l2), tuple(p.stop - p.start for p in parameters),
+                  input_noise, tuple(hidden_noise), smoothing, custom)
+
+
+def penalty_strength(layout: Layout, h: Tensor) -> Tensor:
+    """10^{λ_j} for each entry of θ: [P, 1] where all entries share one λ (then it broadcasts), else [P, N]."""
+    columns = set(layout.l2)
+    if columns == {None}:
+        return torch.zeros_like(h[:, :1])
+    if len(columns) == 1:
+        return torch.pow(10.0, h[:, layout.l2[0]]).unsqueeze(1)  # type: ignore[index]
+    zero = torch.zeros_like(h[:, 0])
+    per_tensor = torch.stack([zero if c is None else torch.pow(10.0, h[:, c]) for c in layout.l2], dim=1)
+    return per_tensor.repeat_interleave(torch.tensor(layout.sizes, device=h.device), dim=1)
+
+
+def penalty_hypergradient(layout: Layout, h: Tensor, dots: Tensor) -> Tensor:
+    """<w, ∂_λ ∇θ Ω> = ln 10 · 10^{λ_g} · Σ_{j in g} w_j θ_j for every λ.
+
+    ``dots`` [P, K] holds Σ w_j θ_j over each of the K parameter tensors. Returns [P, H], zero off the λ columns.
+    """
+    out = torch.zeros_like(h)
+    for k, column in enumerate(layout.l2):
+        if column is not None:
+            out[:, column] += LN10 * torch.pow(10.0, h[:, column]) * dots[:, k]
+    return out
+
+
+def penalty_direction(layout: Layout, h: Tensor, theta: Tensor, out: Tensor) -> None:
+    """Add ∂_λ ∇θ Ω = ln 10 · 10^{λ_g} θ_g to ``out`` [P, H, N], in place."""
+    start = 0
+    for size, column in zip(layout.sizes, layout.l2, strict=True):
+        if column is not None:
+            part = slice(start, start + size)
+            out[:, column, part].addcmul_(theta[:, part], LN10 * torch.pow(10.0, h[:, column, None]))
+        start += size
+

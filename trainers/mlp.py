@@ -1,0 +1,317 @@
+"""P multilayer perceptrons of one shape as one stacked network, with every derivative in closed form.
+
+No autograd graph is built: an ordinary step is a handful of batched matrix products. Notation, for each member: layer l
+(from 0) computes z_l = a_l W_lᵀ + b_l; a_0 = x + n_0 ε_0 and a_{l+1} = φ(z_l) + n_{l+1} ε_{l+1}; δ_l = ∂C/∂z_l. C is the
+mean cross-entropy of the softmax of the last z against targets q = (1 - s)·onehot + s/classes. The derivative of any of
+these in a direction is written with a dot (the R-operator of Pearlmutter, 1994).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainers.config import ModelConfig
+from trainers.hyperparameters import Layout, Parameter
+from trainers.seeding import Stream, generator
+
+EVALUATION_ROWS = 8192  # examples times members in one chunk of an evaluation: bounds its memory
+
+
+@dataclass
+class Trace:
+    """What one forward and backward pass leaves behind, at θ; enough for every further derivative of that batch."""
+
+    inputs: list[Tensor]  # a_l [P, B, d_l]
+    slopes: list[Tensor]  # φ'(z_l) of each hidden layer [P, B, d_{l+1}]
+    activations: list[Tensor]  # φ(z_l), before noise
+    deltas: list[Tensor]  # δ_l [P, B, d_{l+1}]
+    log_probabilities: Tensor  # [P, B, classes]
+    onehot: Tensor  # [P, B, classes]
+    noise: list[Tensor | None]  # ε_l [P, B, d_l]
+
+
+@dataclass(frozen=True)
+class Outer:
+    """A direction w in θ-space that is a gradient's sum of outer products: w_{W_l} = c · δ_lᵀ a_l, never formed.
+
+    With B rows a product with w costs two thin products instead of one with a weight-shaped matrix that would first
+    have to be made; for B below the layers' widths that is the cheaper way.
+    """
+
+    trace: Trace
+    scale: float
+
+    def times(self, layer: int, a: Tensor) -> Tensor:
+        """a w_lᵀ."""
+        gram = torch.bmm(a, self.trace.inputs[layer].transpose(1, 2))
+        return torch.bmm(gram, self.trace.deltas[layer]).mul_(self.scale)
+
+    def back(self, layer: int, delta: Tensor) -> Tensor:
+        """δ w_l."""
+        gram = torch.bmm(delta, self.trace.deltas[layer].transpose(1, 2))
+        return torch.bmm(gram, self.trace.inputs[layer]).mul_(self.scale)
+
+    def bias(self, layer: int) -> Tensor:
+        """The direction of b_l, [P, 1, d]."""
+        return self.trace.deltas[layer].sum(1, keepdim=True).mul_(self.scale)
+
+    def dots(self, views: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Σ w_j θ_j over each parameter tensor of θ, given its views: [P, K]."""
+        out = []
+        for layer, (weight, bias) in enumerate(views):
+            a, delta = self.trace.inputs[layer], self.trace.deltas[layer]
+            out.append((torch.bmm(a, weight.transpose(1, 2)) * delta).sum((1, 2)))
+            out.append((delta.sum(1) * bias).sum(1))
+        return torch.stack(out, dim=1).mul_(self.scale)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A direction w in θ-space given entry by entry: the views of a vector [P, N]."""
+
+    views: list[tuple[Tensor, Tensor]]
+
+    def times(self, layer: int, a: Tensor) -> Tensor:
+        """a w_lᵀ."""
+        return torch.bmm(a, self.views[layer][0].transpose(1, 2))
+
+    def back(self, layer: int, delta: Tensor) -> Tensor:
+        """δ w_l."""
+        return torch.bmm(delta, self.views[layer][0])
+
+    def bias(self, layer: int) -> Tensor:
+        """The direction of b_l, [P, 1, d]."""
+        return self.views[layer][1].unsqueeze(1)
+
+    def dots(self, views: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Σ w_j θ_j over each parameter tensor of θ, given its views: [P, K]."""
+        pairs = [(w, t) for ws, ts in zip(self.views, views, strict=True) for w, t in zip(ws, ts, strict=True)]
+        return torch.stack([(w * t).flatten(1).sum(1) for w, t in pairs], dim=1)
+
+
+def parameters_of(input_size: int, hidden: tuple[int, ...], classes: int) -> tuple[Parameter, ...]:
+    """The parameter tensors of an MLP in the order of θ."""
+    table: list[Parameter] = []
+    widths = (input_size, *hidden, classes)
+    start = 0
+    for layer, (fan_in, fan_out) in enumerate(zip(widths[:-1], widths[1:], strict=True), start=1):
+        for name, shape in ((f"{layer}.weight", (fan_out, fan_in)), (f"{layer}.bias", (fan_out,))):
+            table.append(Parameter(name, shape, layer, start))
+            start = table[-1].stop
+    return tuple(table)
+
+
+class StackedMLP:
+    """P perceptrons side by side; every method takes θ as one tensor [P, N]."""
+
+    def __init__(self, model: ModelConfig, input_size: int, classes: int, layout: Layout) -> None:
+        self.layout = layout
+        self.classes = classes
+        self.activation = model.activation
+        self.parameters = parameters_of(input_size, model.hidden, classes)
+        self.size = self.parameters[-1].stop
+        self.layers = len(model.hidden) + 1
+        self.noise_shapes: list[tuple[int, ...] | None] = [
+            (width,) if column is not None else None
+            for width, column in zip((input_size, *model.hidden), (layout.input_noise, *layout.hidden_noise), strict=True)
+        ]
+
+    def initial(self, seed: int) -> Tensor:
+        """θ of one member, [N] in float64: uniform in ±1/√fan_in, as ``torch.nn.Linear`` does by default."""
+        draw = generator(seed, Stream.WEIGHTS)
+        parts = []
+        for weight, bias in zip(self.parameters[::2], self.parameters[1::2], strict=True):
+            bound = 1 / math.sqrt(weight.shape[1])
+            parts += [draw.uniform(-bound, bound, weight.shape).ravel(), draw.uniform(-bound, bound, bias.shape)]
+        return torch.cat([torch.from_numpy(part) for part in parts])
+
+    def views(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """(W_l, b_l) of every layer as views of ``flat`` [M, N]: shapes [M, out, in] and [M, out]."""
+        return [
+            (flat[:, w.start : w.stop].view(len(flat), *w.shape), flat[:, b.start : b.stop])
+            for w, b in zip(self.parameters[::2], self.parameters[1::2], strict=True)
+        ]
+
+    def linearise(self, theta: Tensor, x: Tensor, y: Tensor, h: Tensor | None = None,
+                  noise: list[Tensor | None] | None = None) -> Trace:
+        """One forward and backward pass over batches x [P, B, d], y [P, B]; without ``h`` and ``noise`` it is clean."""
+        noise = noise or [None] * self.layers
+        columns = (self.layout.input_noise, *self.layout.hidden_noise)
+        a = x
+        inputs, slopes, activations = [], [], []
+        views = self.views(theta)
+        for layer, (weight, bias) in enumerate(views):
+            if (epsilon := noise[layer]) is not None and h is not None:
+                a = torch.addcmul(a, epsilon, h[:, columns[layer], None, None])  # type: ignore[index]
+            inputs.append(a)
+            z = torch.baddbmm(bias.unsqueeze(1), a, weight.transpose(1, 2))
+            if layer < self.layers - 1:
+                if self.activation == "relu":
+                    a = z.relu_()
+                    slopes.append(a.sign())
+                else:
+                    a = z.tanh_()
+                    slopes.append(1 - a * a)
+                activations.append(a)
+        log_p = torch.log_softmax(z, dim=2)
+        onehot = torch.zeros_like(z).scatter_(2, y.unsqueeze(2), 1.0)
+        delta = log_p.exp() - onehot
+        if h is not None and (column := self.layout.label_smoothing) is not None:
+            delta.addcmul_(onehot - 1 / self.classes, h[:, column, None, None])
+        delta.div_(x.shape[1])
+        deltas = [delta]
+        for layer in range(self.layers - 1, 0, -1):
+            delta = torch.bmm(delta, views[layer][0]).mul_(slopes[layer - 1])
+            deltas.append(delta)
+        return Trace(inputs, slopes, activations, deltas[::-1], log_p, onehot, noise)
+
+    def loss(self, trace: Trace) -> Tensor:
+        """Mean cross-entropy of the traced batch against the labels, [P]."""
+        return -(trace.log_probabilities * trace.onehot).sum(2).mean(1)
+
+    def gradient(self, trace: Trace) -> Tensor:
+        """∇θ C of the traced batch, [P, N]."""
+        out = trace.log_probabilities.new_empty(len(trace.onehot), self.size)
+        for (weight, bias), a, delta in zip(self.views(out), trace.inputs, trace.deltas, strict=True):
+            torch.bmm(delta.transpose(1, 2), a, out=weight)
+            torch.sum(delta, 1, out=bias)
+        return out
+
+    def scaled_gradient(self, trace: Trace, scale: Tensor | float) -> Outer | Dense:
+        """scale ∘ ∇θ C of the traced batch as a direction; not formed where the scale is one number."""
+        if isinstance(scale, float) and trace.onehot.shape[1] <= max(self.parameters[0].shape):
+            return Outer(trace, scale)
+        return self.direction(scale * self.gradient(trace))
+
+    def direction(self, w: Tensor) -> Dense:
+        """The direction w [P, N]."""
+        return Dense(self.views(w))
+
+    def dots(self, theta: Tensor, w: Outer | Dense) -> Tensor:
+        """Σ w_j θ_j over each of the K parameter tensors, [P, K]."""
+        return w.dots(self.views(theta))
+
+    def contract(self, theta: Tensor, trace: Trace, w: Outer | Dense) -> Tensor:
+        """<w, ∂_h ∇θ C> for every noise and smoothing column, [P, H]; 0 in the λ columns.
+
+        Differentiates D_w C, the derivative of C along w, with respect to what each hyperparameter moves: one forward
+        and one backward sweep of the R-operator, whatever the number of hyperparameters.
+        """
+        out = theta.new_zeros(len(theta), len(self.layout.names))
+        views = self.views(theta)
+        z_dots: list[Tensor] = []
+        a_dot: Tensor | None = None
+        for layer, (weight, _) in enumerate(views):
+            z_dot = w.times(layer, trace.inputs[layer]).add_(w.bias(layer))
+            if a_dot is not None:
+                z_dot = z_dot.baddbmm_(a_dot, weight.transpose(1, 2))
+            z_dots.append(z_dot)
+            if layer < self.layers - 1:
+                a_dot = z_dot * trace.slopes[layer]
+        batch = trace.onehot.shape[1]
+        if (column := self.layout.label_smoothing) is not None:
+            out[:, column] = ((trace.onehot - 1 / self.classes) * z_dots[-1]).sum((1, 2)) / batch
+        delta_dot = _softmax_dot(trace.log_probabilities.exp(), z_dots[-1]).div_(batch)
+        for layer in range(self.layers - 1, -1, -1):
+            weight, delta = views[layer][0], trace.deltas[layer]
+            column = self.layout.hidden_noise[layer - 1] if layer else self.layout.input_noise
+            epsilon = trace.noise[layer]
+            if layer == 0:
+                if column is not None and epsilon is not None:  # <δ̇ W + δ w, ε> without forming the 784-wide product
+                    out[:, column] += (delta_dot * torch.bmm(epsilon, weight.transpose(1, 2))).sum((1, 2))
+                    out[:, column] += (delta * w.times(0, epsilon)).sum((1, 2))
+                break
+            a_bar_dot = w.back(layer, delta).baddbmm_(delta_dot, weight)  # derivative along w of ∂C/∂a_l
+            if column is not None and epsilon is not None:
+                out[:, column] += (a_bar_dot * epsilon).sum((1, 2))
+            delta_dot = a_bar_dot.mul_(trace.slopes[layer - 1])
+            if self.activation == "tanh":  # φ'' = -2 φ φ'
+                delta_dot.addcmul_(trace.deltas[layer - 1], trace.activations[layer - 1] * z_dots[layer - 1], value=-2)
+        return out
+
+    def tangent(self, theta: Tensor, trace: Trace, z: Tensor, examples: int, with_direct: bool = True) -> Tensor:
+        """∇²θ C · z_h + ∂_h ∇θ C for each of H directions z [P, H, N], on the first ``examples`` of the batch.
+
+        The mean over a part of the batch is an unbiased estimate of the mean over all of it. ``with_direct=False``
+        leaves ∂_h ∇θ C out (plain Hessian-vector products; H is then free). The λ columns get no direct part here.
+        """
+        members, directions, _ = z.shape
+        m, scale = examples, trace.onehot.shape[1] / examples
+        views = self.views(theta)
+        z_views = self.views(z.view(members * directions, self.size))
+        out = torch.empty_like(z)
+        out_views = self.views(out.view(members * directions, self.size))
+
+        def part(t: Tensor) -> Tensor:
+            return t[:, :m]
+
+        def each(t: Tensor) -> Tensor:  # [P, m, d] → [P·H, m, d]
+            return t[:, None, :m].expand(members, directions, m, t.shape[2]).reshape(members * directions, m, -1)
+
+        def fold(t: Tensor) -> Tensor:  # [P·H, m, d] → [P, H·m, d]: one product with the member's own weights
+            return t.view(members, directions * m, -1)
+
+        columns = (self.layout.input_noise, *self.layout.hidden_noise) if with_direct else (None,) * self.layers
+        z_dots: list[Tensor] = []
+        a_dots: list[Tensor | None] = []
+        a_dot: Tensor | None = None
+        for layer, (weight, _) in enumerate(views):
+            z_weight, z_bias = z_views[layer]
+            z_dot = torch.baddbmm(z_bias.unsqueeze(1), each(trace.inputs[layer]), z_weight.transpose(1, 2))
+            column, epsilon = columns[layer], trace.noise[layer]
+            if a_dot is not None:
+                if column is not None and epsilon is not None:
+                    a_dot.view(members, directions, m, -1)[:, column].add_(part(epsilon))
+                fold(z_dot).baddbmm_(fold(a_dot), weight.transpose(1, 2))
+            elif column is not None and epsilon is not None:
+                z_dot.view(members, directions, m, -1)[:, column].baddbmm_(part(epsilon), weight.transpose(1, 2))
+            a_dots.append(a_dot)
+            z_dots.append(z_dot)
+            if layer < self.layers - 1:
+                a_dot = z_dot * each(trace.slopes[layer])
+        delta_dot = _softmax_dot(each(trace.log_probabilities).exp(), z_dots[-1])
+        if with_direct and (column := self.layout.label_smoothing) is not None:
+            delta_dot.view(members, directions, m, -1)[:, column].add_(part(trace.onehot) - 1 / self.classes)
+        delta_dot.div_(m)
+        for layer in range(self.layers - 1, -1, -1):
+            weight, (z_weight, _), (out_weight, out_bias) = views[layer][0], z_views[layer], out_views[layer]
+            torch.bmm(delta_dot.transpose(1, 2), each(trace.inputs[layer]), out=out_weight)
+            torch.sum(delta_dot, 1, out=out_bias)
+            if (a_dot := a_dots[layer]) is not None:
+                out_weight.baddbmm_(each(trace.deltas[layer]).transpose(1, 2), a_dot, alpha=scale)
+            elif (column := columns[layer]) is not None and (epsilon := trace.noise[layer]) is not None:
+                first = out_weight.view(members, directions, *weight.shape[1:])[:, column]
+                first.baddbmm_(part(trace.deltas[layer]).transpose(1, 2), part(epsilon), alpha=scale)
+            if layer == 0:
+                break
+            delta_dot = torch.bmm(fold(delta_dot), weight).view(members * directions, m, -1)
+            delta_dot.baddbmm_(each(trace.deltas[layer]), z_weight, alpha=scale).mul_(each(trace.slopes[layer - 1]))
+            if self.activation == "tanh":
+                bend = each(trace.activations[layer - 1]) * z_dots[layer - 1]
+                delta_dot.addcmul_(each(trace.deltas[layer - 1]), bend, value=-2 * scale)
+        return out
+
+    def evaluate(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Clean mean cross-entropy and error of every member on shared data x [M, d], y [M]: two tensors [P]."""
+        loss = theta.new_zeros(len(theta))
+        wrong = theta.new_zeros(len(theta))
+        rows = max(1, EVALUATION_ROWS // len(theta))
+        for xs, ys in zip(x.split(rows), y.split(rows), strict=True):
+            a = xs.expand(len(theta), *xs.shape)
+            for layer, (weight, bias) in enumerate(self.views(theta)):
+                a = torch.baddbmm(bias.unsqueeze(1), a, weight.transpose(1, 2))
+                if layer < self.layers - 1:
+                    a = a.relu_() if self.activation == "relu" else a.tanh_()
+            labels = ys.expand(len(theta), -1)
+            loss -= torch.log_softmax(a, 2).gather(2, labels.unsqueeze(2)).sum((1, 2))
+            wrong += (a.argmax(2) != labels).sum(1)
+        return loss / len(y), wrong / len(y)
+
+
+def _softmax_dot(p: Tensor, z_dot: Tensor) -> Tensor:
+    """The derivative of softmax(z) along ż: p ∘ (ż - <p, ż>)."""
+    return p * (z_dot - (p * z_dot).sum(2, keepdim=True))

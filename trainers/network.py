@@ -1,0 +1,56 @@
+"""What the loop and the hypergradients ask of a network: P stacked members, θ as one tensor [P, N].
+
+Two networks answer: :class:`trainers.mlp.StackedMLP` in closed form, and :class:`trainers.module.StackedModule` for any
+``nn.Module`` by ``torch.func``. Their traces and directions are their own; others only hand them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from trainers.hyperparameters import Parameter
+
+
+class Network(Protocol):
+    """P networks of one shape. C is the mean cross-entropy of a batch, without the L2 penalty."""
+
+    parameters: tuple[Parameter, ...]
+    noise_shapes: Sequence[tuple[int, ...] | None]  # for each site, an example's shape; None where there is no noise
+
+    @property
+    def size(self) -> int:
+        """N."""
+
+    def initial(self, seed: int) -> Tensor:
+        """θ of one member, [N] in float64."""
+
+    def linearise(self, theta: Tensor, x: Tensor, y: Tensor, h: Tensor | None = None,
+                  noise: list[Tensor | None] | None = None) -> Any:
+        """The trace of one batch [P, B, ...] at θ; without ``h`` and ``noise`` it is clean."""
+
+    def loss(self, trace: Any) -> Tensor:
+        """Mean cross-entropy of the traced batch against the labels, [P]."""
+
+    def gradient(self, trace: Any) -> Tensor:
+        """∇θ C, [P, N]."""
+
+    def scaled_gradient(self, trace: Any, scale: Tensor | float) -> Any:
+        """scale ∘ ∇θ C as a direction."""
+
+    def direction(self, w: Tensor) -> Any:
+        """The direction w [P, N]."""
+
+    def dots(self, theta: Tensor, w: Any) -> Tensor:
+        """Σ w_j θ_j over each of the K parameter tensors, [P, K]."""
+
+    def contract(self, theta: Tensor, trace: Any, w: Any) -> Tensor:
+        """<w, ∂_h ∇θ C> for each hyperparameter but the λs, [P, H]."""
+
+    def tangent(self, theta: Tensor, trace: Any, z: Tensor, examples: int, with_direct: bool = True) -> Tensor:
+        """∇²θ C z_h + ∂_h ∇θ C, [P, H, N], on the first ``examples`` of the batch."""
+
+    def evaluate(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Clean mean cross-entropy and error on shared data x [M, ...], y [M]: two tensors [P]."""

@@ -1,0 +1,40 @@
+"""The outer optimisers: what moves the hyperparameters h [P, H] along their hypergradients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trainers.config import OuterConfig
+from trainers.hyperparameters import Layout
+from trainers.inner import State, anneal
+
+
+def initial_state(h: Tensor) -> State:
+    """The optimiser's state before the first outer step."""
+    return {"mean": torch.zeros_like(h), "square": torch.zeros_like(h)}
+
+
+def step(config: OuterConfig, layout: Layout, clamp: bool, h: Tensor, hypergradient: Tensor, state: State, count: int,
+         progress: tuple[int, int]) -> None:
+    """One outer step in place: SGD or Adam, each hyperparameter at its own rate, then the clamp to its box.
+
+    ``count`` numbers the outer steps from 1; ``progress`` is (inner steps done, inner steps planned).
+    """
+    rates = h.new_tensor([box.learning_rate for box in layout.ranges])
+    rates *= anneal(config.schedule, config.anneal_fraction, *progress)
+    if config.optimiser == "sgd":
+        h.sub_(rates * hypergradient)
+    else:
+        b1, b2 = config.betas
+        state["mean"].mul_(b1).add_(hypergradient, alpha=1 - b1)
+        state["square"].mul_(b2).addcmul_(hypergradient, hypergradient, value=1 - b2)
+        root = (state["square"] / (1 - b2**count)).sqrt_().add_(config.epsilon)
+        h.sub_(rates * (state["mean"] / (1 - b1**count)) / root)
+    for column, (name, box) in enumerate(zip(layout.names, layout.ranges, strict=True)):
+        if clamp:
+            h[:, column].clamp_(box.low, box.high)
+        elif not name.startswith("log10_l2"):  # a standard deviation or a smoothing below its low has no meaning
+            h[:, column].clamp_(min=box.low)
+
+
