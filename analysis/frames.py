@@ -1,0 +1,113 @@
+"""Tidy views of the runs table that the estimators share: hyperparameters, their box, and the arms side by side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Boxes = dict[str, tuple[float, float]]  # hyperparameter -> (low, high)
+IDENTITY = ["model", "config_index", "replicate"]  # together with the arm, what names a run
+RESULTS = ["status", "t1_loss", "t2_loss", "t2_error", "test_loss", "test_error", "train_time_s"]
+_LAYER = re.compile(r"(.+)_layer\d+$")
+
+
+@dataclass(frozen=True)
+class NotComputable:
+    """A statistic that this study does not allow, and why; it stands where the statistic would."""
+
+    reason: str
+
+    def __bool__(self) -> bool:
+        """Nothing was computed."""
+        return False
+
+
+def hyperparameters(runs: pd.DataFrame) -> list[str]:
+    """The hyperparameters' column stems in order: those with both ``{name}_initial`` and ``{name}_final``."""
+    return [c.removesuffix("_initial") for c in runs.columns
+            if c.endswith("_initial") and c.removesuffix("_initial") + "_final" in runs.columns]
+
+
+def layers(columns: Sequence[str]) -> dict[str, list[str]]:
+    """Hyperparameter -> its columns: itself where it is tied, ``{name}_layer1``, … where it is per layer."""
+    groups: dict[str, list[str]] = {}
+    for column in columns:
+        match = _LAYER.match(column)
+        groups.setdefault(match.group(1) if match else column, []).append(column)
+    return groups
+
+
+def tie_layers(runs: pd.DataFrame) -> pd.DataFrame:
+    """Per-layer hyperparameters replaced by one, their mean over the layers; a frame without them comes back as it is.
+
+    The fixed-hyperparameter grid holds one value for the whole network, so a region of the box can be judged only for
+    the tied value.
+    """
+    columns = dict.fromkeys(runs.columns)  # an ordered set: the mean takes its first layer's place
+    means = {}
+    for name, members in layers(hyperparameters(runs)).items():
+        for end in ("initial", "final"):
+            if members != [name]:
+                means[f"{name}_{end}"] = runs[[f"{m}_{end}" for m in members]].mean(axis=1, skipna=False)
+                columns = {(f"{name}_{end}" if c == f"{members[0]}_{end}" else c): None for c in columns
+                           if c not in [f"{m}_{end}" for m in members[1:]]}
+    return runs.assign(**means)[list(columns)] if means else runs
+
+
+def boxes(runs: pd.DataFrame, spec: Mapping[str, Any] | None = None) -> Boxes:
+    """The search box of each (tied) hyperparameter: from the spec, else the extent of the grid and of the starts."""
+    tied = tie_layers(runs)
+    settings = dict((spec or {}).get("hyperparameters") or {})
+    settings |= settings.get("custom") or {}
+    found: Boxes = {}
+    for name in hyperparameters(tied):
+        entry = settings.get(name)
+        if isinstance(entry, Mapping) and "low" in entry and "high" in entry:
+            found[name] = (float(entry["low"]), float(entry["high"]))
+            continue
+        values = tied.loc[tied["arm"] != "rerun", f"{name}_initial"].dropna()
+        if len(values):
+            found[name] = (float(values.min()), float(values.max()))
+    return found
+
+
+def scaled(points: Floats, box: Floats) -> Floats:
+    """``points`` [N, D] in box units: the box [D, 2] becomes [0, 1] in every direction."""
+    return np.asarray((points - box[:, 0]) / (box[:, 1] - box[:, 0]))
+
+
+def positions(runs: pd.DataFrame, names: Sequence[str], end: str) -> Floats:
+    """The hyperparameters ``names`` of every run [N, D] at ``end`` = ``initial`` or ``final``, in their own units."""
+    return runs[[f"{h}_{end}" for h in names]].to_numpy(dtype=float)
+
+
+def pairs(runs: pd.DataFrame, first: str, second: str, model: str | None = None) -> pd.DataFrame:
+    """One row for each configuration that has both arms; the result columns with the arm as suffix.
+
+    Columns: model, config_index, replicate, and ``{column}_{arm}`` for status, losses, errors and train_time_s. Failed
+    runs, which have no result, are left out; diverged ones stay, with NaN losses.
+    """
+    chosen = runs[runs["status"] != "failed"]
+    if model is not None:
+        chosen = chosen[chosen["model"] == model]
+    columns = IDENTITY + [c for c in RESULTS if c in runs.columns]
+    sides = [chosen.loc[chosen["arm"] == arm, columns].set_index(IDENTITY).add_suffix(f"_{arm}") for arm in
+             (first, second)]
+    return sides[0].join(sides[1], how="inner").sort_index().reset_index()
+
+
+def missing_arms(runs: pd.DataFrame, *arms: str, model: str | None = None) -> NotComputable | None:
+    """Why a comparison of ``arms`` is not possible, or None where every arm has a run with a result."""
+    chosen = runs[(runs["status"] == "completed") & ((runs["model"] == model) | (model is None))]
+    absent = [arm for arm in arms if not (chosen["arm"] == arm).any()]
+    if not absent:
+        return None
+    where = f" of model {model}" if model else ""
+    return NotComputable(f"no completed run{where} in the arm{'s' * (len(absent) > 1)} {' and '.join(absent)}")
