@@ -54,7 +54,7 @@ class FetchError(RuntimeError):
 
 
 def fetch(name: str, root: str | Path, mirror: str | None = None, progress: bool = False) -> Path:
-    """Bring the files of ``mnist`` or ``fashion_mnist`` below ``root``, in torchvision's layout, and return their folder.
+    """Bring the files of ``mnist`` or ``fashion_mnist`` below ``root``, in torchvision's layout; return their folder.
 
     ``mirror`` (or else the environment variable ``T1T2_MIRROR``) is a URL with a folder ``mnist`` or ``fashion_mnist``;
     it is asked instead of the public servers. ``progress`` draws a bar on stderr. Raises :class:`ConfigError` for a
@@ -128,6 +128,7 @@ class _Bar:
 
     def close(self) -> None:
         sys.stderr.write("\n")
+        self.done = 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
