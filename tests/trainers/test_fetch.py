@@ -91,13 +91,13 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.usefixtures("small_pins")
 def test_what_is_fetched_can_be_loaded_and_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
-    folder = fetch("mnist", tmp_path, mirror=server.url)
+    folder = fetch("mnist", tmp_path, mirror=server.url + "/")
     assert folder == tmp_path / "MNIST" / "raw"
     assert files(folder) == CONTENT
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in folder.iterdir())
     split = load_split(DataConfig("mnist", 30, 10, 20, root=str(tmp_path)))
     assert split.test_x.shape == (20, 1, 4, 3)
-    fetch("mnist", tmp_path, mirror=server.url + "/")
+    fetch("mnist", tmp_path, mirror=server.url)
     assert server.asked == [f"/mnist/{name}" for name in CONTENT]
 
 
