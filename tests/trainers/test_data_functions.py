@@ -47,7 +47,8 @@ def test_a_function_may_give_one_pool_or_its_own_test_samples(tmp_path: Path, mo
     name = write_module(tmp_path, monkeypatch, body, "own_data")
     split = load_split(DataConfig(name, 10, 6, 4))
     assert split.classes == 3
-    assert sorted(np.concatenate([split.t1_x, split.t2_x, split.test_x])[:, 0]) == pytest.approx(np.linspace(-3, 3, 40)[::2])
+    x = np.concatenate([split.t1_x, split.t2_x, split.test_x])
+    assert sorted(x[:, 0]) == pytest.approx(np.linspace(-3, 3, 40)[::2])
     with_test = load_split(DataConfig("own_data:pixels", 10, 10, 20))
     assert {*with_test.t1_x.flat, *with_test.t2_x.flat} == {1.0}
     assert {*with_test.test_x.flat} == {0.0}

@@ -91,14 +91,15 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.usefixtures("small_pins")
 def test_what_is_fetched_can_be_loaded_and_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
-    folder = fetch("mnist", tmp_path, mirror=server.url + "/")
+    server.pages = {f"/mirror/mnist/{name}": raw for name, raw in CONTENT.items()}
+    folder = fetch("mnist", tmp_path, mirror=f"{server.url}/mirror/")
     assert folder == tmp_path / "MNIST" / "raw"
     assert files(folder) == CONTENT
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in folder.iterdir())
     split = load_split(DataConfig("mnist", 30, 10, 20, root=str(tmp_path)))
     assert split.test_x.shape == (20, 1, 4, 3)
-    fetch("mnist", tmp_path, mirror=server.url)
-    assert server.asked == [f"/mnist/{name}" for name in CONTENT]
+    fetch("mnist", tmp_path, mirror=f"{server.url}/mirror")
+    assert server.asked == [f"/mirror/mnist/{name}" for name in CONTENT]
 
 
 def test_a_file_that_is_not_the_pinned_one_is_refused_and_not_kept(server: Server, tmp_path: Path) -> None:
