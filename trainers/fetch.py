@@ -120,7 +120,7 @@ class _Bar:
     def update(self, amount: int) -> None:
         self.done += amount
         share = min(self.done / self.total, 1.0) if self.total else 0.0  # 0 until the end if the server gives no length
-        sys.stderr.write(f"\r{self.label:<27}[{'#' * round(30 * share):<30}] {share:4.0%} of {self.total / 1e6:.1f} MB")
+        sys.stderr.write(f"\r{self.label:<27}[{'#' * round(30 * share):<30}] {share:4.0%} of {self.total / 1e3:,.0f} kB")
         sys.stderr.flush()
 
     def reset(self) -> None:
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m trainers.fetch",
         description="Download a data set; files that are there and right are not fetched again.",
-        epilog="example: python -m trainers.fetch mnist ~/data    then, in a spec: name = 'mnist', root = '~/data'",
+        epilog="example: python -m trainers.fetch mnist ~/data",
     )
     parser.add_argument("name", choices=list(URLS))
     parser.add_argument("root", metavar="DIR", help="the directory that a spec names as data.root")

@@ -232,5 +232,5 @@ def test_the_progress_bar_fills(server: Server, tmp_path: Path, capsys: pytest.C
     assert shares[0] < 50
     assert shares == sorted(shares)
     assert shares[-1] == 100
-    assert f"[{'#' * 30}] 100% of 0.3 MB" in lines[-1]
+    assert f"[{'#' * 30}] 100% of 300 kB" in lines[-1]
     assert os.listdir(tmp_path) == ["large"]
