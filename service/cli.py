@@ -1,0 +1,155 @@
+"""The command line ``t1t2``.
+
+Exit codes: 0, 1 (something failed), 2 (bad input), 130 (interrupted). Ray, torch, pandas and the analysis are imported
+by the commands that need them, so that ``t1t2 status`` answers at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service import cli_cluster, cli_control, cli_doctor, cli_results
+from service.cli_console import FAILED, INTERRUPTED, STUDIES, JsonOption, StudyArgument, console, print_json, study_at
+from service.errors import StorageError, StudyError
+
+if TYPE_CHECKING:
+    from service import StudySpec, StudyStatus
+
+app = typer.Typer(
+    name="t1t2", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    help="Large seeded studies of online hyperparameter optimisation (T1-T2) on Ray, published as Parquet.",
+    epilog="Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted. "
+           "Start here:  t1t2 run deploy/studies/quickstart.toml",
+)
+
+SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The study's spec, a TOML file.")]
+ActorsOption = Annotated[int | None, typer.Option(min=1, help="Ray actors at work; by default what the spec says.")]
+
+
+@app.command(epilog="Example:  t1t2 run deploy/studies/quickstart.toml --out studies/quickstart --actors 2")
+def run(
+    spec: SpecArgument,
+    out: Annotated[str | None, typer.Option(
+        metavar="DIR", help="Study directory or URI; by default studies/NAME.")] = None,
+    actors: ActorsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a study here, on an embedded local Ray, or go on with it: nothing is trained twice. Ends with the report."""
+    from service import load_spec, run_study, study_uri
+
+    study = _with_actors(load_spec(spec), actors)
+    place = out or study_uri(STUDIES, study.name)
+    again = f"t1t2 run {spec}" + (f" --out {out}" if out else "") + (f" --actors {actors}" if actors else "")
+    _drive(lambda **shown: run_study(study, place, **shown), again, as_json, with_report=True)
+
+
+@app.command(epilog="Example:  t1t2 resume studies/quickstart")
+def resume(
+    study: StudyArgument,
+    actors: ActorsOption = None,
+    with_report: Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a study. One that is paused gets on with it; one whose driver is gone gets a driver here."""
+    from service import read_spec, read_status, request, run_study
+
+    uri = study_at(study)
+    found = read_status(uri)
+    if found.driver_alive:
+        request(uri, "resume")
+        if as_json:
+            print_json({"study": found.name, "uri": uri, "asked": "resume", "driver_alive": True})
+        else:
+            print(f"{found.name} goes on: its driver ({found.driver}) does so within seconds")
+        return
+    spec = _with_actors(read_spec(uri), actors)
+    again = f"t1t2 resume {uri}" + (f" --actors {actors}" if actors else "")
+    _drive(lambda **shown: run_study(spec, uri, **shown), again, as_json, with_report=with_report)
+
+
+def _with_actors(spec: StudySpec, actors: int | None) -> StudySpec:
+    if actors is None:
+        return spec
+    return dataclasses.replace(spec, execution=dataclasses.replace(spec.execution, actors=actors))
+
+
+def _drive(drive: Callable[..., StudyStatus], again: str, as_json: bool, *, with_report: bool) -> None:
+    """Run a driver in this process under the live display; then the summary, the report and the exit code."""
+    from service.display import live
+
+    screen = console(err=as_json)
+    try:
+        with live(screen) as (on_progress, on_event):
+            status = drive(on_progress=on_progress, on_event=on_event)
+    except StorageError as error:
+        print(f"error: {error}\nwhat was finished is kept; go on with:\n  {again}", file=sys.stderr)
+        raise typer.Exit(FAILED) from None
+    if status.state in ("interrupted", "cancelled"):
+        left = status.total_planned - status.total_done
+        print(f"{status.state}: {status.total_done:,} of {status.total_planned:,} runs are kept, {left:,} are left. "
+              f"Go on with:\n  {again}", file=sys.stderr)
+        if as_json:
+            print_json(status.to_dict())
+        raise typer.Exit(INTERRUPTED if status.state == "interrupted" else 0)
+    result: dict[str, Any] = status.to_dict()
+    if with_report and status.total_done > status.failed:
+        written = cli_results.write([status.uri], None)
+        result |= written
+        if not as_json:
+            cli_results.print_summary(status.uri)
+            cli_results.print_written(written)
+    if as_json:
+        print_json(result)
+    if status.failed:
+        print(f"{status.failed:,} runs failed\n"
+              f"why:        t1t2 results {status.uri} --query \"status == 'failed'\" --columns run_id,error\n"
+              f"once more:  t1t2 retry {status.uri} --failed && t1t2 resume {status.uri}", file=sys.stderr)
+    if status.failed or status.state == "failed":
+        raise typer.Exit(FAILED)
+
+
+app.command(epilog="Example:  t1t2 status studies/quickstart --json")(cli_control.status)
+app.command(epilog="Example:  t1t2 watch s3://bucket/studies/mnist --every 5")(cli_control.watch)
+app.command("list", epilog="Example:  t1t2 list s3://bucket/studies")(cli_control.list_)
+app.command(epilog="Example:  t1t2 pause studies/mnist")(cli_control.pause)
+app.command(epilog="Example:  t1t2 cancel studies/mnist")(cli_control.cancel)
+app.command(epilog="Example:  t1t2 retry studies/mnist --failed && t1t2 resume studies/mnist")(cli_control.retry)
+app.command(epilog="Example:  t1t2 extend studies/mnist --configurations 10000")(cli_control.extend)
+app.command(epilog="Example:  t1t2 results quickstart --columns model,arm,t2_loss --query \"t2_loss < 0.2\"")(
+    cli_results.results)
+app.command(epilog="Example:  t1t2 report studies/quickstart --out report")(cli_results.report)
+app.command(epilog="Example:  t1t2 submit deploy/studies/mnist.toml --address http://head:8265 --storage s3://bucket/studies")(
+    cli_cluster.submit)
+app.command(epilog="Example:  t1t2 doctor --spec deploy/studies/quickstart.toml")(cli_doctor.doctor)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code. Bad input is told in one message on stderr, without a traceback."""
+    try:
+        app(args=arguments, prog_name="t1t2")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else FAILED
+    except StudyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except StorageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of `t1t2 results … | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""The commands that look at studies and steer them, from any machine that sees the storage."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli_console import FAILED, STUDIES, JsonOption, StudyArgument, console, print_json, study_at
+
+if TYPE_CHECKING:
+    from service import StudyStatus
+
+
+def status(study: StudyArgument, as_json: JsonOption = False) -> None:
+    """How far a study is: runs done by arm, rate, time left, diverged and failed counts."""
+    from service import read_status
+
+    found = read_status(study_at(study))
+    if as_json:
+        print_json(found.to_dict())
+        return
+    from service.display import progress_view
+
+    screen = console()
+    screen.print(progress_view(found))
+    if hint := _next_command(found):
+        screen.print(hint, style="dim", markup=False)
+
+
+def watch(
+    study: StudyArgument,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks at the storage.")] = 2.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, at each look.")] = False,
+) -> None:
+    """Watch a study live until it ends, from the storage alone; Ctrl-C leaves the study running."""
+    import json
+
+    from service import read_status
+    from service.display import live
+
+    uri = study_at(study)
+    with live(console()) as (on_progress, _):
+        while True:
+            found = read_status(uri)
+            if as_json:
+                print(json.dumps(found.to_dict()), flush=True)
+            else:
+                on_progress(found)
+            if found.finished or found.state == "failed":
+                break
+            time.sleep(every)
+    if found.failed or found.state == "failed":
+        raise typer.Exit(FAILED)
+
+
+def list_(
+    storage: Annotated[str, typer.Argument(metavar="STORAGE", help="Storage root: a directory or a URI.")] = STUDIES,
+    as_json: JsonOption = False,
+) -> None:
+    """The studies below a storage root."""
+    from service import list_studies
+
+    found = list_studies(storage)
+    if as_json:
+        print_json([item.to_dict() for item in found])
+        return
+    from rich.table import Table
+
+    from service.display import STATE_STYLES, duration, rate
+
+    table = Table("study", "state", "done", "planned", "diverged", "failed", "rate", "left", "updated (UTC)", box=None)
+    for item in found:
+        state = f"[{STATE_STYLES[item.state]}]{item.state}[/]" if item.state in STATE_STYLES else item.state
+        left = "" if item.finished else duration(item.seconds_left)
+        table.add_row(item.name, state, f"{item.total_done:,}", f"{item.total_planned:,}", f"{item.diverged:,}",
+                      f"{item.failed:,}", rate(item.runs_per_s), left, (item.updated_at or "")[:19].replace("T", " "))
+    console().print(table if found else f"no study below {storage}")
+
+
+def pause(study: StudyArgument, as_json: JsonOption = False) -> None:
+    """Stop starting runs; those in flight are finished. `t1t2 resume` goes on."""
+    _ask(study, "pause", "pauses: runs in flight are finished, no new one starts", as_json)
+
+
+def cancel(study: StudyArgument, as_json: JsonOption = False) -> None:
+    """End the study: its driver stops, finished runs stay and are published. `t1t2 resume` takes it up again."""
+    _ask(study, "cancel", "is cancelled: finished runs stay", as_json)
+
+
+def retry(
+    study: StudyArgument,
+    failed: Annotated[bool, typer.Option(
+        "--failed", help="The failed runs: the only ones that may be trained again.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the failed runs again. (Lost runs come back by themselves; diverged ones are results and stay.)"""
+    if not failed:
+        raise typer.BadParameter("say which runs: --failed", param_hint="retry")
+    _ask(study, "retry", "trains its failed runs again", as_json)
+
+
+def extend(
+    study: StudyArgument,
+    configurations: Annotated[int, typer.Option(min=1, help="How many configurations the study has then, in all.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Add configurations to a study; those that it has keep their runs and their numbers."""
+    _ask(study, "extend", f"has {configurations:,} configurations from now on", as_json, configurations=configurations)
+
+
+def _ask(study: str, action: str, effect: str, as_json: bool, **arguments: int) -> None:
+    from service import read_status, request
+
+    uri = study_at(study)
+    request(uri, action, **arguments)
+    found = read_status(uri)
+    when = f"its driver ({found.driver}) does so within seconds" if found.driver_alive else "when a driver runs again"
+    if as_json:
+        print_json({"study": found.name, "uri": uri, "asked": action, **arguments, "driver_alive": found.driver_alive})
+        return
+    print(f"{found.name} {effect}; {when}")
+    if not found.driver_alive and action in ("retry", "extend"):
+        print(f"start one:  t1t2 resume {uri}")
+
+
+def _next_command(found: StudyStatus) -> str:
+    if found.state == "paused" and found.driver_alive:
+        return f"go on:  t1t2 resume {found.uri}"
+    if found.state == "completed":
+        retries = f"    once more, the failed runs:  t1t2 retry {found.uri} --failed" if found.failed else ""
+        return f"results:  t1t2 results {found.uri}    report:  t1t2 report {found.uri}{retries}"
+    return "" if found.driver_alive else f"no driver runs; go on:  t1t2 resume {found.uri}"
