@@ -119,8 +119,9 @@ class _Bar:
 
     def update(self, amount: int) -> None:
         self.done += amount
-        share = min(self.done / self.total, 1.0) if self.total else 0.0  # 0 until the end if the server gives no length
-        sys.stderr.write(f"\r{self.label:<27}[{'#' * round(30 * share):<30}] {share:4.0%} of {self.total / 1e3:,.0f} kB")
+        share = min(self.done / self.total, 1.0) if self.total else 0.0  # 0 to the end if the server gives no length
+        filled = "#" * round(30 * share)
+        sys.stderr.write(f"\r{self.label:<27}[{filled:<30}] {share:4.0%} of {self.total / 1e3:,.0f} kB")
         sys.stderr.flush()
 
     def reset(self) -> None:
