@@ -12,21 +12,22 @@ _PUBLIC = {
     "tie_layers": "frames",
     "Estimate": "intervals", "bootstrap": "intervals", "wilson": "intervals",
     "Surface": "surface", "directions": "surface", "fit_surface": "surface", "grid_cells": "surface",
-    "Region": "region", "RegionShares": "region", "concentration": "region", "find_region": "region",
-    "region_points": "region", "region_shares": "region",
+    "Region": "region", "RegionShares": "region", "RegionStability": "region",
+    "concentration": "region", "find_region": "region",
+    "region_points": "region", "region_shares": "region", "region_stability": "region",
     "clamped": "contraction", "contraction_ratios": "contraction", "distance_over_steps": "contraction",
-    "GoodThreshold": "improvement", "SEED_SHARES": "improvement", "against_best_cell": "improvement",
-    "good_threshold": "improvement", "seed_holds": "improvement", "split": "improvement", "split_curve": "improvement",
+    "BestCellComparison": "improvement", "GoodThreshold": "improvement", "SEED_SHARES": "improvement",
+    "against_best_cell": "improvement", "good_threshold": "improvement", "seed_holds": "improvement",
+    "split": "improvement", "split_curve": "improvement",
     "Diagonal": "diagonal", "bland_altman": "diagonal", "compare_arms": "diagonal",
     "time_overhead": "overhead", "time_ratios": "overhead",
-    "EqualCompute": "equal_compute", "at_equal_compute": "equal_compute", "compute_curve": "equal_compute",
+    "at_equal_compute": "equal_compute", "compute_curve": "equal_compute",
     "expected_best": "equal_compute",
     "compare_models": "model_sizes",
     "compare_studies": "comparison",
     "summarise": "summary",
     "ReportPaths": "report", "write_report": "report",
 }
-__all__ = sorted(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:
@@ -36,4 +37,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(_PUBLIC)

@@ -62,7 +62,10 @@ def tie_layers(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def boxes(runs: pd.DataFrame, spec: Mapping[str, Any] | None = None) -> Boxes:
-    """The search box of each (tied) hyperparameter: from the spec, else the extent of the grid and of the starts."""
+    """The search box of each (tied) hyperparameter: from the spec, else the extent of the grid and of the starts.
+
+    A hyperparameter that the spec does not name and that never varies has no box.
+    """
     tied = tie_layers(runs)
     settings = dict((spec or {}).get("hyperparameters") or {})
     settings |= settings.get("custom") or {}
@@ -73,7 +76,7 @@ def boxes(runs: pd.DataFrame, spec: Mapping[str, Any] | None = None) -> Boxes:
             found[name] = (float(entry["low"]), float(entry["high"]))
             continue
         values = tied.loc[tied["arm"] != "rerun", f"{name}_initial"].dropna()
-        if len(values):
+        if len(values) and values.min() < values.max():
             found[name] = (float(values.min()), float(values.max()))
     return found
 

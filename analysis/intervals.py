@@ -33,7 +33,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     if n == 0:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
     low, high = proportion_confint(successes, n, alpha=1 - level, method="wilson")
-    return Estimate(successes / n, float(low), float(high), n)
+    return Estimate(successes / n, max(0.0, float(low)), min(1.0, float(high)), n)
 
 
 def bootstrap(

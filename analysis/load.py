@@ -105,11 +105,12 @@ class Study:
         import duckdb  # here: reading a runs table needs no database
 
         with tempfile.TemporaryDirectory() as spill:
-            config = {"memory_limit": _MEMORY_LIMIT, "temp_directory": spill, "threads": 2}
+            config: dict[str, Any] = {"memory_limit": _MEMORY_LIMIT, "temp_directory": spill, "threads": 2}
             with duckdb.connect(config=config) as connection:
                 for table in TABLES:
                     self._register(connection, table)
-                return connection.sql(query).df()
+                frame: pd.DataFrame = connection.sql(query).df()
+                return frame
 
     def _register(self, connection: Any, table: str) -> None:
         top, shards = self._datasets(table)
@@ -273,7 +274,8 @@ def _check_columns(asked: Sequence[str], known: Sequence[str], shown: str) -> No
 
 
 def _united(tables: list[pa.Table]) -> pd.DataFrame:
-    return pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    return frame
 
 
 def _nulls(columns: str) -> str:
