@@ -33,7 +33,8 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     if n == 0:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
     low, high = proportion_confint(successes, n, alpha=1 - level, method="wilson")
-    return Estimate(successes / n, max(0.0, float(low)), min(1.0, float(high)), n)
+    # Exactly 0 and 1 at the ends, where rounding leaves 1e-17.
+    return Estimate(successes / n, float(low) if successes > 0 else 0.0, float(high) if successes < n else 1.0, n)
 
 
 def bootstrap(
