@@ -12,10 +12,12 @@ INSTALLED_BENCH := $(VENV)/.installed-bench
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
 SEED ?= 1
 
-.PHONY: help study test test-faults test-browser lint bench-overhead bench-packing bench-scale constraints clean
+.PHONY: .venv help study test test-faults test-browser lint bench-overhead bench-packing bench-scale constraints clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[.a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv: $(INSTALLED)  ## the environment alone
 
 study: $(INSTALLED)  ## run the quickstart study: a few minutes, real images, ends with the table, the report and the pictures
 	$(BIN)/t1t2 run deploy/studies/quickstart.toml
