@@ -55,7 +55,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files_below(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for package in PACKAGES for path in (folder / package).rglob("*") if path.is_file()}
+    paths = (path for package in PACKAGES for path in (folder / package).rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)) for path in paths}
 
 
 def test_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: Path) -> None:
