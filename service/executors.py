@@ -1,0 +1,121 @@
+"""What the driver asks of whoever does the work, and the simplest one: this very process."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from service.plan import Member, Pack
+from service.worker import Finished, Place, Worker, WorkerSetup
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One attempt at a pack."""
+
+    number: int  # unique within a driver
+    pack: Pack
+    members: tuple[Member, ...]
+    attempt: int
+    alone: bool = False  # send nothing else along: an earlier attempt was lost, perhaps by this pack's own doing
+
+    @property
+    def runs(self) -> int:
+        """The number of runs in it."""
+        return len(self.members)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The end of a task."""
+
+    task: Task
+    kind: Literal["finished", "failed", "lost"]
+    place: Place = field(default_factory=Place)
+    finished: Finished | None = None  # for "finished"
+    error: str | None = None  # for "failed" and "lost"
+    started_at: float | None = None  # seconds since the epoch
+    finished_at: float = field(default_factory=time.time)
+    charged: bool = True  # "lost": whether it was the one being trained, rather than waiting in the same queue
+
+
+Notice = Callable[[str, str, dict[str, object]], None]  # an event: kind, message, fields
+
+
+class Executor(Protocol):
+    """Trains packs somewhere. All methods are called from the driver's thread."""
+
+    def start(self, setup: WorkerSetup, notice: Notice) -> None:
+        """Get workers ready, now or later; raises :class:`service.errors.ResourceError`."""
+
+    def room(self) -> int:
+        """How many more tasks it takes now without letting them wait for long."""
+
+    def submit(self, task: Task) -> None:
+        """Take a task."""
+
+    def wait(self, timeout_s: float) -> list[Outcome]:
+        """The tasks that have ended; waits up to ``timeout_s`` for the first."""
+
+    def workers(self) -> int:
+        """How many workers are ready."""
+
+    def close(self) -> None:
+        """Stop every worker; tasks in flight are abandoned."""
+
+
+class SerialExecutor:
+    """One worker in the driver's own process: for tests, debugging and machines without Ray."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Task] = deque()
+        self._worker: Worker | None = None
+
+    def start(self, setup: WorkerSetup, notice: Notice) -> None:
+        """Make the worker."""
+        self._worker = Worker(setup)
+
+    def room(self) -> int:
+        """One task at a time."""
+        return 1 - len(self._queue)
+
+    def submit(self, task: Task) -> None:
+        """Queue a task."""
+        self._queue.append(task)
+
+    def wait(self, timeout_s: float) -> list[Outcome]:
+        """Train the queued task."""
+        assert self._worker is not None, "start() comes first"
+        if not self._queue:
+            time.sleep(timeout_s)
+            return []
+        return run_tasks(self._worker, [self._queue.popleft()])
+
+    def workers(self) -> int:
+        """Always one."""
+        return 1
+
+    def close(self) -> None:
+        """Nothing to stop."""
+
+
+def run_tasks(worker: Worker, tasks: Sequence[Task]) -> list[Outcome]:
+    """Train ``tasks`` one after the other; an exception in one is its own failure."""
+    place = worker.place
+    outcomes = []
+    for task in tasks:
+        started = time.time()
+        try:
+            finished = worker.train(task.pack.arm, task.pack.model, task.members)
+            outcomes.append(Outcome(task, "finished", place, finished, started_at=started))
+        except Exception as error:
+            outcomes.append(Outcome(task, "failed", place, error=describe(error), started_at=started))
+    return outcomes
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line, at most 500 characters."""
+    return f"{type(error).__name__}: {error}".replace("\n", " ")[:500]

@@ -1,0 +1,68 @@
+"""Trainers that take no time: what they yield depends on the members alone, as a real one's does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from trainers.config import TrainConfig
+from trainers.records import Checkpoint, Member, Point, Record, Result
+
+
+def train(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
+          resume: Checkpoint | None = None) -> Iterator[Record]:
+    """Two points for each member; online training adds the seed's last digits to every hyperparameter."""
+    for i, member in enumerate(members):
+        final = {name: value + (member.seed % 97 / 1000 if online else 0.0)
+                 for name, value in member.hyperparameters.items()}
+        for step in (0, config.inner.steps):
+            values = final if step else member.hyperparameters
+            yield Point(i, step, values, {name: float("nan") for name in values}, 1.0 / (step + 1), 0.5)
+        loss = (member.seed % 1009) / 1009 + sum(final.values()) / 10
+        yield Result(i, "completed", config.inner.steps, dict(member.hyperparameters), final, loss, loss + 0.1, 0.25,
+                     loss + 0.2, 0.5, 0.001)
+
+
+def failing(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
+            resume: Checkpoint | None = None) -> Iterator[Record]:
+    """Raises for one seed in three; one seed in three diverges."""
+    if any(member.seed % 3 == 0 for member in members):
+        raise RuntimeError("this seed is poisoned")
+    for record in train(config, members, online=online):
+        if isinstance(record, Result) and members[record.member].seed % 3 == 1:
+            nan = float("nan")
+            yield Result(record.member, "diverged", 7, record.initial, record.initial, nan, nan, nan, nan, nan, 0.001)
+        else:
+            yield record
+
+
+def slow(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
+         resume: Checkpoint | None = None) -> Iterator[Record]:
+    """Half a second a run, with a checkpoint in the middle that remembers who made it."""
+    if resume is None:
+        time.sleep(0.25)
+        if checkpoint_every:
+            yield Checkpoint(checkpoint_every, {"pid": torch.tensor(os.getpid())})
+    time.sleep(0.25)
+    yield from train(config, members, online=online)
+
+
+def deadly(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
+           resume: Checkpoint | None = None) -> Iterator[Record]:
+    """Kills its own process for one seed in eight."""
+    if any(member.seed % 8 == 0 for member in members):
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield from train(config, members, online=online)
+
+
+def counting(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
+             resume: Checkpoint | None = None) -> Iterator[Record]:
+    """Leaves a file for every pack in the directory ``$TOY_CALLS``."""
+    calls = Path(os.environ["TOY_CALLS"])
+    (calls / f"{online}-{'-'.join(str(member.seed) for member in members)}-{time.time_ns()}").touch()
+    yield from train(config, members, online=online)
