@@ -1,0 +1,114 @@
+"""The report's pictures of the region and of the way there; a builder returns a figure and its caption, or why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from matplotlib.lines import Line2D
+
+from analysis import plots_region, plots_steps, style
+from analysis.contraction import distance_over_steps
+from analysis.frames import NotComputable
+from analysis.region import concentration, region_shares
+from analysis.report_text import share
+from analysis.report_view import Drawn, StudyView
+
+MOST_PATHS = 96  # trajectories drawn in one static panel
+
+
+def region_convergence(view: StudyView) -> Drawn | NotComputable:
+    """Starts, trajectories and ends over the response surface, a panel for each model and pair of hyperparameters."""
+    models = [m for m in view.study.models if len(view.all_online(m))]
+    if not models:
+        return NotComputable("no online run")
+    if not view.boxes:
+        return NotComputable("no hyperparameter varies between the runs")
+    several: Sequence[tuple[str, ...]] = list(combinations(list(view.boxes)[:3], 2)) or [tuple(view.boxes)]
+    figure, axes = style.panels(len(models) * len(several))
+    captions = ["Where the T1-T2 runs start, walk and end."]
+    for ax, (model, names) in zip(axes, ((m, n) for m in models for n in several), strict=True):
+        online, region = view.online(model), view.found.get(model)
+        plots_region.region_convergence(ax, online, view.paths(model, MOST_PATHS), view.boxes, region, names)
+        ax.set_title(model)
+    captions += [_region_words(view, model) for model in models]
+    if view.found:
+        captions.append(next(iter(view.found.values())).definition)
+        captions.append("Colour: the smoothed T2 loss of the grid runs" + (
+            ", at the optimum of the hyperparameters that are not shown." if len(view.boxes) > 2 else "."))
+    paths = not view.trajectories.empty
+    figure.legend(handles=plots_region.region_legend(bool(view.found), paths), loc="outside lower center",
+                  ncols=7 if len(axes) > 1 else 4)
+    return figure, " ".join(captions)
+
+
+def _region_words(view: StudyView, model: str) -> str:
+    region, total, drawn = view.regions[model], len(view.all_online(model)), len(view.online(model))
+    sampled = "" if total == drawn else f" ({drawn} of its {total} runs are drawn, evenly spaced over the plan)"
+    if isinstance(region, NotComputable):
+        return f"{model}{sampled}: no region ({region.reason})."
+    words = (f"{model}{sampled}: T2 loss at most {region.threshold:.4g} = {region.best_value:.4g} (best cell) + "
+             f"{region.standard_error:.2g} (its standard error) + {region.seed_noise:.2g} (seed noise), "
+             f"{style.percent(region.volume)} of the box")
+    shares = region_shares(view.study.runs, region)
+    if isinstance(shares, NotComputable):
+        return words + "."
+    return words + f"; inside at the start {share(shares.start)}, at the end {share(shares.end)} of {shares.n} runs."
+
+
+def ends(view: StudyView) -> Drawn | NotComputable:
+    """The share inside and the distance over the steps, and how the ends concentrate in the best part of the box."""
+    if not view.found:
+        return next(iter(view.regions.values()), NotComputable("no run"))  # type: ignore[return-value]
+    distances = {m: d for m, r in view.found.items()
+                 if not isinstance(d := distance_over_steps(view.study, r), NotComputable)}
+    if not distances:
+        return NotComputable("no recorded steps of online runs")
+    figure, axes = style.panels(3, 3.6, 3.7, columns=3)
+    plots_steps.share_inside_over_steps(axes[0], distances, {m: r.volume for m, r in view.found.items()})
+    plots_steps.distance_over_steps(axes[1], distances)
+    plots_steps.concentration_curve(axes[2], {m: concentration(view.study.runs, view.found[m]) for m in distances})
+    handles, labels = axes[0].get_legend_handles_labels()
+    chance = Line2D([], [], color=style.GREY, linestyle=":")
+    figure.legend([*handles, chance], [*labels, "chance"], loc="outside lower center", ncols=6)
+    return figure, ("Left: the share of the T1-T2 runs whose hyperparameters are inside the optimal region; dotted, "
+                    "the region's share of the box, which is what values drawn at random would give. Middle: the "
+                    "median distance to the region with the middle half of the runs; the box has sides of length 1. "
+                    "Right: the share of the starts (thin) and of the ends (thick) that lie in the best part of the "
+                    "box, for every size of that part: needs no threshold. Runs that diverged are counted as outside "
+                    "on the right, and up to the step they reached elsewhere.")
+
+
+def hyperparameters_over_steps(view: StudyView) -> Drawn | NotComputable:
+    """Every run's hyperparameters over the steps."""
+    if view.trajectories.empty:
+        return NotComputable("no recorded trajectory of an online run")
+    if not view.boxes:
+        return NotComputable("no hyperparameter varies between the runs")
+    models = [m for m in view.study.models if len(view.paths(m))]
+    figure, axes = style.panels(len(models) * len(view.boxes), height=3.3)
+    for ax, (model, name) in zip(axes, ((m, h) for m in models for h in view.boxes), strict=True):
+        region = view.found.get(model)
+        extent = None if region is None else plots_region.extents(region).get(name)
+        plots_steps.hyperparameter_trajectories(ax, view.paths(model, MOST_PATHS), view.online(model), name,
+                                                view.boxes[name], extent)
+        ax.set_title(model, pad=22)
+    return figure, ("The hyperparameters of every T1-T2 run over the steps, coloured by the value they start from. "
+                    "Band: the extent of the optimal region along this hyperparameter, whatever the others are (a run "
+                    "in the band may still be outside). Dashed: the clamps."
+                    + (f" At most {MOST_PATHS} runs of a model are drawn." if max(
+                        len(view.all_online(m)) for m in models) > MOST_PATHS else "")
+                    + (" Hyperparameters that differ by layer are shown by their mean."
+                       if view.runs is not view.study.runs else ""))
+
+
+def model_regions(view: StudyView) -> Drawn | NotComputable:
+    """The optimal regions of all models over one another."""
+    if len(view.found) < 2:
+        return NotComputable(f"{len(view.found)} of the models has a region: a comparison needs two")
+    if len(view.boxes) < 2:
+        return NotComputable("one hyperparameter: regions are outlined over two")
+    figure, axes = style.panels(1, 5.6, 4.8)
+    plots_region.region_outlines(axes[0], view.found, view.boxes)
+    return figure, ("The optimal region of each model (T2 loss, same definition) and the minimum of its surface. The "
+                    "outlines carry the noise of the grid: the table says whether they differ by more than that.")
