@@ -86,7 +86,8 @@ class Plan:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The hyperparameters of all models, in the order of the tables' columns."""
-        return tuple(dict.fromkeys(name for boxes in self.boxes for name in boxes))
+        deepest_first = sorted(self.boxes, key=len, reverse=True)  # keeps the layers of one hyperparameter together
+        return tuple(dict.fromkeys(name for boxes in deepest_first for name in boxes))
 
     @cached_property
     def arms(self) -> tuple[ArmName, ...]:

@@ -17,7 +17,6 @@ from service.spec import ExecutionConfig
 from service.worker import Place, Worker, WorkerSetup
 from trainers.config import ConfigError
 
-Ref = ray.ObjectRef  # type: ignore[type-arg]  # of whatever the call returns
 CALL_S = 0.2  # how long one call to an actor should take: very short packs are sent several at once
 LARGEST_CALL = 256
 QUEUE_UP_TO_S = 5.0  # an actor gets a second call while one is running only if packs are shorter than this
@@ -45,9 +44,9 @@ class RayWorker:
 @dataclass
 class _Actor:
     handle: Any
-    starting: Ref | None  # until it is ready
+    starting: ray.ObjectRef[Any] | None  # until it is ready
     place: Place = field(default_factory=Place)
-    calls: deque[tuple[Ref, list[Task]]] = field(default_factory=deque)
+    calls: deque[tuple[ray.ObjectRef[Any], list[Task]]] = field(default_factory=deque)
     draining: bool = False
 
     def load(self) -> int:
@@ -140,10 +139,10 @@ class RayExecutor:
             actor.calls.append((actor.handle.run.remote(tasks), tasks))
 
     @staticmethod
-    def _refs(actor: _Actor) -> list[Ref]:
+    def _refs(actor: _Actor) -> list[ray.ObjectRef[Any]]:
         return [actor.starting] if actor.starting is not None else [ref for ref, _ in actor.calls]
 
-    def _gather(self, actor: _Actor, done: set[Ref]) -> list[Outcome]:
+    def _gather(self, actor: _Actor, done: set[ray.ObjectRef[Any]]) -> list[Outcome]:
         """What an actor's finished calls gave; if it has died, its other calls are lost with it."""
         outcomes: list[Outcome] = []
         try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from service.errors import StudyError, StudyNotFoundError
+from service.errors import StorageError, StudyError, StudyNotFoundError
 from service.lease import LEASE, TTL_S, alive_here
 from service.schema import check_version_number
 from service.spec import StudySpec, check_name
@@ -24,6 +24,7 @@ Action = Literal["pause", "resume", "cancel", "retry", "extend"]
 ACTIONS: tuple[Action, ...] = ("pause", "resume", "cancel", "retry", "extend")
 MANIFEST, PROGRESS = "study.json", "progress.json"
 SEGMENT_BYTES = 1_000_000
+READER_TRIES = 3  # whoever only looks is not kept waiting
 
 
 @dataclass(frozen=True)
@@ -133,12 +134,14 @@ def read_events(uri: str) -> Iterator[Event]:
 
 def read_study(uri: str) -> dict[str, Any]:
     """The content of ``study.json``; raises StudyNotFoundError, NewerSchemaError."""
-    storage = Storage(uri)
+    storage = Storage(uri, tries=READER_TRIES)
     try:
         values = storage.read_json(MANIFEST)
         check_version_number(int(values["schema_version"]), f"{uri}/{MANIFEST}")
     except FileNotFoundError:
         raise StudyNotFoundError(f"{uri}: holds no study (no {MANIFEST}); give the directory or URI of one") from None
+    except StorageError as error:
+        raise StudyError(f"{uri}: cannot be read ({error.__cause__})") from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise StudyError(f"{uri}/{MANIFEST}: is damaged ({error})") from None
     return dict(values)

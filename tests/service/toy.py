@@ -66,3 +66,9 @@ def counting(config: TrainConfig, members: Sequence[Member], *, online: bool, ch
     calls = Path(os.environ["TOY_CALLS"])
     (calls / f"{online}-{'-'.join(str(member.seed) for member in members)}-{time.time_ns()}").touch()
     yield from train(config, members, online=online)
+
+
+def moody(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
+          resume: Checkpoint | None = None) -> Iterator[Record]:
+    """Fails for one seed in three while ``$TOY_MOOD`` is set."""
+    yield from (failing if os.environ.get("TOY_MOOD") else train)(config, members, online=online)
