@@ -5,7 +5,9 @@ import os
 import pytest
 from hypothesis import settings
 
-os.environ["MPLBACKEND"] = "Agg"  # before anything imports matplotlib, here and in the processes that tests start
+# Here and in the processes that tests start, before matplotlib and Ray are imported:
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # tests speak to nobody outside this machine
 
 # The same examples on every machine and at every run; a shared machine may be slow, so no time limit for each example.
 settings.register_profile("deterministic", derandomize=True, deadline=None)
