@@ -12,6 +12,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -41,6 +42,13 @@ def pod_templates(name: str) -> Iterator[dict[str, Any]]:
 
 def test_ray_up_file_meets_rays_schema() -> None:
     jsonschema.validate(load("cluster.yaml"), packaged_json("ray.autoscaler", "ray-schema.json"))
+
+
+def test_ray_up_file_passes_rays_own_checks() -> None:
+    config = prepare_config(load("cluster.yaml"))
+    validate_config(config)
+    assert config["available_node_types"]["head"]["max_workers"] == 0
+    assert {kind["node_config"]["ImageId"] for kind in config["available_node_types"].values()} == {"AMI"}
 
 
 def test_compose_file_meets_the_compose_specification() -> None:
