@@ -15,6 +15,7 @@ _PUBLIC = {
     "Region": "region", "RegionShares": "region", "RegionStability": "region",
     "concentration": "region", "find_region": "region",
     "region_points": "region", "region_shares": "region", "region_stability": "region",
+    "stricter": "region",
     "clamped": "contraction", "contraction_ratios": "contraction", "distance_over_steps": "contraction",
     "BestCellComparison": "improvement", "GoodThreshold": "improvement", "SEED_SHARES": "improvement",
     "against_best_cell": "improvement", "good_threshold": "improvement", "seed_holds": "improvement",

@@ -15,6 +15,7 @@ from analysis.frames import Floats
 
 RESAMPLES = 2000
 LARGEST_RESAMPLE = 5000  # observations in one resample; beyond it the m-out-of-n bootstrap
+LARGEST_RESAMPLES = 1000  # of that many observations each
 LARGEST_BCA = 500  # above, the percentile interval: the corrections vanish as 1/n and their jackknife costs n²
 
 
@@ -61,7 +62,7 @@ def bootstrap(
     if n < 2:
         return Estimate(value, float("nan"), float("nan"), n)
     if n > LARGEST_RESAMPLE:
-        draws = _m_out_of_n(data, statistic, seed, resamples)
+        draws = _m_out_of_n(data, statistic, seed, min(resamples, LARGEST_RESAMPLES))
         shrink = np.sqrt(LARGEST_RESAMPLE / n)
         low, high = value + shrink * (np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2]) - value)
         return Estimate(value, float(low), float(high), n)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -139,14 +139,9 @@ class RegionShares:
 
 
 def find_region(
-    runs: pd.DataFrame, model: str, boxes: Boxes, metric: str = "t2_loss",
-    reference: Literal["cell", "surface"] = "cell",
+    runs: pd.DataFrame, model: str, boxes: Boxes, metric: str = "t2_loss"
 ) -> Region | NotComputable:
-    """The optimal region of ``metric`` for ``model`` by :data:`DEFINITION`, from the grid arm alone.
-
-    ``reference`` = ``surface`` gives a stricter one: it measures the margin from the surface's minimum in place of the
-    best cell, which matters where the grid is coarse against the region.
-    """
+    """The optimal region of ``metric`` for ``model`` by :data:`DEFINITION`, from the grid arm alone."""
     surface = fit_surface(runs, model, boxes, metric)
     if isinstance(surface, NotComputable):
         return surface
@@ -159,12 +154,18 @@ def find_region(
     best = fine.iloc[int(values.argmin())]
     error = surface.seed_noise / float(np.sqrt(best["n"]))
     margin = error + surface.seed_noise
-    region = Region(model, metric, surface, {h: float(best[h]) for h in names}, float(values.min()), error,
-                    surface.seed_noise, margin, float(values.min()) + margin)
-    if reference == "cell":
-        return region
+    return Region(model, metric, surface, {h: float(best[h]) for h in names}, float(values.min()), error,
+                  surface.seed_noise, margin, float(values.min()) + margin)
+
+
+def stricter(region: Region) -> Region:
+    """The region with its margin measured from the surface's minimum in place of the best cell.
+
+    Where the grid is coarse against the region, the best cell may lie beside the optimum, and the region is then wider
+    than the margin says; this one is not, but trusts the surface between the cells.
+    """
     lowest = min(region.best_value, float(region._sample[1].min()))
-    return replace(region, best_value=lowest, threshold=lowest + margin,
+    return replace(region, best_value=lowest, threshold=lowest + region.margin,
                    definition=DEFINITION.replace("that of the best grid cell", "the surface's minimum"))
 
 

@@ -18,7 +18,7 @@ from analysis.improvement import split_curve as split_over_thresholds
 from analysis.load import Study
 from analysis.model_sizes import compare_models
 from analysis.overhead import time_overhead
-from analysis.region import DEFINITION, LARGEST_SHARE, Region, find_region, region_shares, region_stability
+from analysis.region import DEFINITION, LARGEST_SHARE, Region, find_region, region_shares, region_stability, stricter
 
 SUMMARY_VERSION = 1
 METRICS = ("t2_loss", "test_loss", "test_error", "t2_error")  # the first decides, the others are reported beside it
@@ -71,10 +71,9 @@ def _definitions() -> dict[str, str]:
 def _model(study: Study, model: str, regions: Mapping[str, Region | NotComputable], seed: int) -> dict[str, Any]:
     runs, region = study.runs, regions[METRICS[0]]
     found = region if isinstance(region, Region) else None
-    strict = find_region(runs, model, study.boxes, reference="surface") if found else region
     return {
         "region": {metric: _region(runs, r, seed) for metric, r in regions.items()},
-        "region_from_surface_minimum": _region(runs, strict, seed),
+        "region_from_surface_minimum": _region(runs, stricter(found) if found else region, seed),
         "region_stability": region_stability(runs, region, seed=seed) if isinstance(region, Region) else region,
         "contraction": contraction_ratios(runs, model, study.boxes, found.surface if found else None, seed=seed),
         "clamped": clamped(runs, model, study.boxes, found),

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from analysis.frames import Boxes, Floats, NotComputable, hyperparameters, scaled, tie_layers
 
 _SMALLEST_NOISE = 1e-6  # relative to the surface's scale: keeps the covariance matrix well conditioned
 _BATCH = 20_000  # points predicted at a time
-_JITTER_RESTARTS = 2
+_RESTARTS = 1
 _SURFACE_SEED = 0  # of the restarts of the length scales' search
 
 
@@ -58,10 +59,10 @@ class Surface:
         They vary with the seed noise of the cells and with what lies between cells. Memory and time grow as N² and N³:
         a few thousand points at most.
         """
-        mean, covariance = self._process.predict(scaled(np.atleast_2d(points), self.box), return_cov=True)
-        variance, vectors = np.linalg.eigh(covariance)
-        normal = np.random.default_rng(seed).standard_normal((len(mean), draws))
-        out = mean[:, None] + vectors @ (np.sqrt(np.maximum(variance, 0))[:, None] * normal)
+        with _one_thread():
+            mean, covariance = self._process.predict(scaled(np.atleast_2d(points), self.box), return_cov=True)
+            normal = np.random.default_rng(seed).standard_normal((len(mean), draws))
+            out = mean[:, None] + _root(covariance) @ normal
         return np.exp(out) if self.logarithmic else np.asarray(out)
 
     def smoother(self, points: Floats) -> Floats:
@@ -172,10 +173,27 @@ def _fit_process(u: Floats, value: Floats, variance: Floats | None) -> Any:
     else:
         alpha = np.maximum(variance / scale**2, _SMALLEST_NOISE)
     process = GaussianProcessRegressor(kernel, alpha=alpha, normalize_y=True, random_state=_SURFACE_SEED,
-                                       n_restarts_optimizer=_JITTER_RESTARTS)
-    with warnings.catch_warnings():  # a flat direction drives its length scale to the bound, which is what it should do
+                                       n_restarts_optimizer=_RESTARTS)
+    with _one_thread(), warnings.catch_warnings():
+        # A flat direction drives its length scale to the bound, as it should.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return process.fit(u, value)
+
+
+def _one_thread() -> Any:
+    """These matrices are small: one thread is quicker than many, and no result depends on the number of cores."""
+    return threadpool_limits(limits=1, user_api="blas")
+
+
+def _root(covariance: Floats) -> Floats:
+    """A lower triangular root of a covariance whose smallest eigenvalues rounding may have made negative."""
+    for exponent in range(-12, 0):
+        try:
+            jitter = 10.0**exponent * covariance.diagonal().max() * np.eye(len(covariance))
+            return np.asarray(np.linalg.cholesky(covariance + jitter))
+        except np.linalg.LinAlgError:
+            continue
+    raise FloatingPointError("the surface's covariance is not positive semi-definite")
 
 
 def directions(surface: Surface) -> pd.DataFrame:

@@ -115,6 +115,17 @@ def write_study(
     return directory
 
 
+def make_runs(
+    truth: Truth | None = None, models: Sequence[str] = ("mlp-64",), configurations: int = 24,
+    arms: Sequence[str] = ARMS, grid: tuple[int, ...] = (5, 5), grid_replicates: int = 3, seed: int = 0,
+    box: dict[str, tuple[float, float]] | None = None,
+) -> pd.DataFrame:
+    """The runs table of a synthetic study, without a file."""
+    rng = np.random.default_rng(seed)
+    return pd.concat(_chunks(truth or Truth(), models, configurations, arms, grid, grid_replicates, 1000, box or BOX,
+                             rng), ignore_index=True)
+
+
 def _columns(box: dict[str, tuple[float, float]], layers: int) -> dict[str, str]:
     """Column name -> hyperparameter."""
     first = next(iter(box))
