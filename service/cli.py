@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,42 +23,77 @@ from service.errors import StorageError, StudyError
 if TYPE_CHECKING:
     from service import StudySpec, StudyStatus
 
+
+ReportOption = Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"t1t2 {version('t1t2-study')}")
+        raise typer.Exit
+
+
+def example(line: str) -> str:
+    """The end of a command's help; the backspace keeps the line whole."""
+    return f"\b\nExample:\n  {line}"
+
+
 app = typer.Typer(
     name="t1t2", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
-    help="Large seeded studies of online hyperparameter optimisation (T1-T2) on Ray, published as Parquet.",
-    epilog="Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted. "
-           "Start here:  t1t2 run deploy/studies/quickstart.toml",
+    epilog="\b\nExit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.\nStart here:\n"
+           "  t1t2 run deploy/studies/quickstart.toml",
 )
+
+
+@app.callback()
+def t1t2(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_print_version,
+                                          help="Print the version and exit.")] = False,
+) -> None:
+    """Large seeded studies of online hyperparameter optimisation (T1-T2) on Ray, published as Parquet."""
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The study's spec, a TOML file.")]
 ActorsOption = Annotated[int | None, typer.Option(min=1, help="Ray actors at work; by default what the spec says.")]
 
 
-@app.command(epilog="Example:  t1t2 run deploy/studies/quickstart.toml --out studies/quickstart --actors 2")
+@app.command(epilog=example("t1t2 run deploy/studies/quickstart.toml --out studies/quickstart --actors 2"))
 def run(
+    context: typer.Context,
     spec: SpecArgument,
     out: Annotated[str | None, typer.Option(
         metavar="DIR", help="Study directory or URI; by default studies/NAME.")] = None,
     actors: ActorsOption = None,
+    with_report: ReportOption = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a study here, on an embedded local Ray, or go on with it: nothing is trained twice. Ends with the report."""
+    """Run a study here, or go on with it.
+
+    On an embedded local Ray (or the cluster that RAY_ADDRESS names). The same command again resumes: nothing is trained
+    twice. A larger number of configurations extends the study. At the end come the summary and the report.
+    """
     from service import load_spec, run_study, study_uri
 
     study = _with_actors(load_spec(spec), actors)
     place = out or study_uri(STUDIES, study.name)
-    again = f"t1t2 run {spec}" + (f" --out {out}" if out else "") + (f" --actors {actors}" if actors else "")
-    _drive(lambda **shown: run_study(study, place, **shown), again, as_json, with_report=True)
+    _drive(lambda **shown: run_study(study, place, **shown), str(context.obj), as_json, with_report=with_report)
 
 
-@app.command(epilog="Example:  t1t2 resume studies/quickstart")
+@app.command(epilog=example("t1t2 resume studies/quickstart"))
 def resume(
+    context: typer.Context,
     study: StudyArgument,
+    address: Annotated[str | None, typer.Option(
+        metavar="URL", help="Start the driver on the cluster with this dashboard, not here.")] = None,
     actors: ActorsOption = None,
-    with_report: Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")] = True,
+    with_report: ReportOption = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with a study. One that is paused gets on with it; one whose driver is gone gets a driver here."""
+    """Go on with a study that is paused, stopped or cut off.
+
+    A study whose driver runs is told to go on; one without a driver gets one here or, with --address, on that cluster.
+    """
     from service import read_spec, read_status, request, run_study
 
     uri = study_at(study)
@@ -69,9 +105,13 @@ def resume(
         else:
             print(f"{found.name} goes on: its driver ({found.driver}) does so within seconds")
         return
+    if address is not None:
+        from service.client import start_driver
+
+        cli_cluster.print_submission(start_driver(uri, address, actors=actors), as_json)
+        return
     spec = _with_actors(read_spec(uri), actors)
-    again = f"t1t2 resume {uri}" + (f" --actors {actors}" if actors else "")
-    _drive(lambda **shown: run_study(spec, uri, **shown), again, as_json, with_report=with_report)
+    _drive(lambda **shown: run_study(spec, uri, **shown), str(context.obj), as_json, with_report=with_report)
 
 
 def _with_actors(spec: StudySpec, actors: int | None) -> StudySpec:
@@ -100,11 +140,14 @@ def _drive(drive: Callable[..., StudyStatus], again: str, as_json: bool, *, with
         raise typer.Exit(INTERRUPTED if status.state == "interrupted" else 0)
     result: dict[str, Any] = status.to_dict()
     if with_report and status.total_done > status.failed:
-        written = cli_results.write([status.uri], None)
-        result |= written
+        from service.cli_summary import print_summary
+        from service.results import write
+
+        written = write([status.uri], None)
+        result |= cli_results.report_places(written)
         if not as_json:
-            cli_results.print_summary(status.uri)
-            cli_results.print_written(written)
+            print_summary(written.statistics[0])
+            cli_results.print_report(written)
     if as_json:
         print_json(result)
     if status.failed:
@@ -115,25 +158,26 @@ def _drive(drive: Callable[..., StudyStatus], again: str, as_json: bool, *, with
         raise typer.Exit(FAILED)
 
 
-app.command(epilog="Example:  t1t2 status studies/quickstart --json")(cli_control.status)
-app.command(epilog="Example:  t1t2 watch s3://bucket/studies/mnist --every 5")(cli_control.watch)
-app.command("list", epilog="Example:  t1t2 list s3://bucket/studies")(cli_control.list_)
-app.command(epilog="Example:  t1t2 pause studies/mnist")(cli_control.pause)
-app.command(epilog="Example:  t1t2 cancel studies/mnist")(cli_control.cancel)
-app.command(epilog="Example:  t1t2 retry studies/mnist --failed && t1t2 resume studies/mnist")(cli_control.retry)
-app.command(epilog="Example:  t1t2 extend studies/mnist --configurations 10000")(cli_control.extend)
-app.command(epilog="Example:  t1t2 results quickstart --columns model,arm,t2_loss --query \"t2_loss < 0.2\"")(
+app.command(epilog=example("t1t2 status studies/quickstart --json"))(cli_control.status)
+app.command(epilog=example("t1t2 watch s3://bucket/studies/mnist --every 5"))(cli_control.watch)
+app.command("list", epilog=example("t1t2 list s3://bucket/studies"))(cli_control.list_)
+app.command(epilog=example("t1t2 pause studies/mnist"))(cli_control.pause)
+app.command(epilog=example("t1t2 cancel studies/mnist"))(cli_control.cancel)
+app.command(epilog=example("t1t2 retry studies/mnist --failed && t1t2 resume studies/mnist"))(cli_control.retry)
+app.command(epilog=example("t1t2 extend studies/mnist --configurations 10000"))(cli_control.extend)
+app.command(epilog=example("t1t2 results quickstart --columns model,arm,t2_loss --query \"t2_loss < 0.2\""))(
     cli_results.results)
-app.command(epilog="Example:  t1t2 report studies/quickstart --out report")(cli_results.report)
-app.command(epilog="Example:  t1t2 submit deploy/studies/mnist.toml --address http://head:8265 --storage s3://bucket/studies")(
+app.command(epilog=example("t1t2 report studies/quickstart --out report"))(cli_results.report)
+app.command(epilog=example("t1t2 submit deploy/studies/mnist.toml --address http://head:8265 --storage s3://bucket/studies"))(
     cli_cluster.submit)
-app.command(epilog="Example:  t1t2 doctor --spec deploy/studies/quickstart.toml")(cli_doctor.doctor)
+app.command(epilog=example("t1t2 doctor --spec deploy/studies/quickstart.toml"))(cli_doctor.doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code. Bad input is told in one message on stderr, without a traceback."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(args=arguments, prog_name="t1t2")
+        app(args=words, prog_name="t1t2", obj=shlex.join(["t1t2", *words]))  # the command to give again after Ctrl-C
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED
     except StudyError as error:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli_console import FAILED, JsonOption, print_json
+
+if TYPE_CHECKING:
+    from service.client import Submission
 
 
 def submit(
@@ -21,19 +25,26 @@ def submit(
         help="Send this checkout along: for a cluster that has the dependencies but not this distribution.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Submit a study to a Ray cluster, or attach to it if it is there. Its driver runs there, without this machine.
+    """Submit a study to a Ray cluster.
+
+    Its driver runs on the cluster and needs this machine no more. The same spec again attaches to the study that is
+    there; more configurations extend it; another spec of the same name is refused.
 
     The cluster's token is taken from RAY_AUTH_TOKEN, the file named by RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token.
     """
     from service.client import StudyClient
 
     submission = StudyClient(address, storage=storage).submit(spec, actors=actors, working_dir=working_dir)
+    print_submission(submission, as_json)
+
+
+def print_submission(submission: Submission, as_json: bool) -> None:
+    """What became of a submission; exit code 1 where the study has failed."""
     if as_json:
-        print_json({"uri": submission.uri, "submission_id": submission.submission_id, "study": submission.name,
-                    "new_study": submission.new_study, "new_driver": submission.new_driver, "state": submission.state})
+        print_json(dataclasses.asdict(submission))
     else:
         what = "submitted" if submission.new_driver else "attached"
-        print(f"{what}: {submission.name}, driver {submission.submission_id or 'elsewhere'}, state {submission.state}\n"
+        print(f"{what}: {submission.name}, state {submission.state}, job {submission.submission_id or '–'}\n"
               f"storage: {submission.uri}\nlook:    t1t2 watch {submission.uri}")
     if submission.state == "failed":
         raise typer.Exit(FAILED)

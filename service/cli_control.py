@@ -11,10 +11,14 @@ from service.cli_console import FAILED, STUDIES, JsonOption, StudyArgument, cons
 
 if TYPE_CHECKING:
     from service import StudyStatus
+    from service.status import Action
 
 
 def status(study: StudyArgument, as_json: JsonOption = False) -> None:
-    """How far a study is: runs done by arm, rate, time left, diverged and failed counts."""
+    """Show how far a study is.
+
+    Runs done by arm, rate, time left, diverged and failed runs, the driver, and what to do next.
+    """
     from service import read_status
 
     found = read_status(study_at(study))
@@ -34,7 +38,10 @@ def watch(
     every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks at the storage.")] = 2.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, at each look.")] = False,
 ) -> None:
-    """Watch a study live until it ends, from the storage alone; Ctrl-C leaves the study running."""
+    """Watch a study live until it ends.
+
+    From the storage alone, so from any machine that sees it. Ctrl-C ends the watching, not the study.
+    """
     import json
 
     from service import read_status
@@ -59,7 +66,7 @@ def list_(
     storage: Annotated[str, typer.Argument(metavar="STORAGE", help="Storage root: a directory or a URI.")] = STUDIES,
     as_json: JsonOption = False,
 ) -> None:
-    """The studies below a storage root."""
+    """List the studies below a storage root."""
     from service import list_studies
 
     found = list_studies(storage)
@@ -70,7 +77,9 @@ def list_(
 
     from service.display import STATE_STYLES, duration, rate
 
-    table = Table("study", "state", "done", "planned", "diverged", "failed", "rate", "left", "updated (UTC)", box=None)
+    table = Table("study", "state", box=None, pad_edge=False)
+    for heading in ("done", "planned", "diverged", "failed", "rate", "left", "updated (UTC)"):
+        table.add_column(heading, justify="right")
     for item in found:
         state = f"[{STATE_STYLES[item.state]}]{item.state}[/]" if item.state in STATE_STYLES else item.state
         left = "" if item.finished else duration(item.seconds_left)
@@ -80,12 +89,18 @@ def list_(
 
 
 def pause(study: StudyArgument, as_json: JsonOption = False) -> None:
-    """Stop starting runs; those in flight are finished. `t1t2 resume` goes on."""
+    """Start no more runs of a study.
+
+    Runs in flight are finished. `t1t2 resume` goes on.
+    """
     _ask(study, "pause", "pauses: runs in flight are finished, no new one starts", as_json)
 
 
 def cancel(study: StudyArgument, as_json: JsonOption = False) -> None:
-    """End the study: its driver stops, finished runs stay and are published. `t1t2 resume` takes it up again."""
+    """End a study early.
+
+    Its driver stops; finished runs stay and are published. `t1t2 resume` takes the study up again.
+    """
     _ask(study, "cancel", "is cancelled: finished runs stay", as_json)
 
 
@@ -95,7 +110,10 @@ def retry(
         "--failed", help="The failed runs: the only ones that may be trained again.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the failed runs again. (Lost runs come back by themselves; diverged ones are results and stay.)"""
+    """Train the failed runs of a study again.
+
+    Runs lost with their worker or node come back by themselves; diverged ones are results and stay.
+    """
     if not failed:
         raise typer.BadParameter("say which runs: --failed", param_hint="retry")
     _ask(study, "retry", "trains its failed runs again", as_json)
@@ -106,11 +124,14 @@ def extend(
     configurations: Annotated[int, typer.Option(min=1, help="How many configurations the study has then, in all.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Add configurations to a study; those that it has keep their runs and their numbers."""
+    """Add configurations to a study.
+
+    Those that it has keep their numbers and their runs.
+    """
     _ask(study, "extend", f"has {configurations:,} configurations from now on", as_json, configurations=configurations)
 
 
-def _ask(study: str, action: str, effect: str, as_json: bool, **arguments: int) -> None:
+def _ask(study: str, action: Action, effect: str, as_json: bool, **arguments: int) -> None:
     from service import read_status, request
 
     uri = study_at(study)

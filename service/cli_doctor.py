@@ -18,7 +18,10 @@ def doctor(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where studies are to be written.")] = Path(STUDIES),
     as_json: JsonOption = False,
 ) -> None:
-    """Check Python, packages, torch and GPUs, Ray, disk, data and a tiny training; say how to repair what is broken."""
+    """Check that everything a study needs works here.
+
+    Python, packages, torch and GPUs, Ray, disk, data sets and a tiny training; says how to repair what does not work.
+    """
     from service.doctor import examine
 
     data_sets: list[tuple[str, dict[str, object]]] = [("data", {"name": "digits"})]

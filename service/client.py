@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
     from service import StudySpec, StudyStatus
-    from service.cli_results import Written
+    from service.results import Report
+    from service.status import Action
 
 START_LIMIT_S = 60.0  # how long a submission waits for the driver's first sign of life
 
@@ -70,18 +72,13 @@ class StudyClient:
             StudyError: a bad spec, another study of that name (the differing keys are listed), a cluster that cannot be
                 reached or refuses, a storage that cannot be written.
         """
-        from service import StudySpec, create_study, load_spec, read_spec, request
+        from service import StudySpec, load_spec
 
         if isinstance(spec, str | Path):
             spec = load_spec(spec)
         elif isinstance(spec, Mapping):
             spec = StudySpec.from_dict(spec)
-        uri = self.uri(spec.name)
-        cluster = self._cluster()
-        new_study = create_study(spec, uri)
-        if not new_study and spec.configurations > read_spec(uri).configurations:
-            request(uri, "extend", configurations=spec.configurations)
-        return self._start_driver(cluster, spec.name, uri, new_study=new_study, actors=actors, working_dir=working_dir)
+        return submit(spec, self.uri(spec.name), self._cluster(), actors=actors, working_dir=working_dir)
 
     def status(self, name: str) -> StudyStatus:
         """How far the study is."""
@@ -112,7 +109,7 @@ class StudyClient:
         if status.driver_alive:
             request(uri, "resume")
             return Submission(name, uri, False, False, None, status.state)
-        return self._start_driver(self._cluster(), name, uri, new_study=False, actors=actors, force=True)
+        return start_driver(uri, self._cluster(), actors=actors)
 
     def cancel(self, name: str) -> None:
         """End the study: its driver stops; finished runs stay and are published."""
@@ -128,13 +125,14 @@ class StudyClient:
 
     def results(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """The runs finished so far, one row each, in the order of the plan."""
-        from service.cli_results import open_study
+        from service.results import open_study
 
-        return open_study(self.uri(name), columns=columns).runs
+        runs: pd.DataFrame = open_study(self.uri(name), columns=columns).runs
+        return runs
 
-    def report(self, name: str, out: Path | None = None) -> Written:
+    def report(self, name: str, out: Path | None = None) -> Report:
         """Write the report, by default beside the study's tables."""
-        from service.cli_results import write
+        from service.results import write
 
         return write([self.uri(name)], out)
 
@@ -153,48 +151,69 @@ class StudyClient:
                 raise TimeoutError(f"study {name!r} is still {status.state} after {timeout_s:g} s")
             time.sleep(every_s)
 
-    def _request(self, name: str, action: str, **arguments: int) -> None:
+    def _request(self, name: str, action: Action, **arguments: int) -> None:
         from service import request
 
         request(self.uri(name), action, **arguments)
 
-    def _cluster(self) -> JobSubmissionClient:
-        from service.jobs import connect
-
+    def _cluster(self) -> str:
         if self.address is None:
             raise StudyError("address: must be the cluster's dashboard, for example 'http://head:8265'")
-        return connect(self.address)
+        return self.address
 
-    def _start_driver(self, cluster: JobSubmissionClient, name: str, uri: str, *, new_study: bool, actors: int | None,
-                      working_dir: Path | None = None, force: bool = False) -> Submission:
-        from service import discard_study, read_status
-        from service.jobs import ClusterError, submit_driver
 
+def submit(spec: StudySpec, uri: str, address: str, *, actors: int | None = None,
+           working_dir: Path | None = None) -> Submission:
+    """Create the study at ``uri`` or load it, and see that a driver on the cluster at ``address`` runs it."""
+    from service import create_study, discard_study, read_spec, request
+    from service.jobs import ClusterError, connect
+
+    cluster = connect(address)
+    is_new = create_study(spec, uri)
+    extended = not is_new and spec.configurations > read_spec(uri).configurations
+    if extended:
+        request(uri, "extend", configurations=spec.configurations)
+    try:
+        submission = _start(cluster, uri, actors, working_dir, even_if_ended=extended)
+    except ClusterError:
+        if is_new:
+            discard_study(uri)
+        raise
+    return dataclasses.replace(submission, new_study=is_new)
+
+
+def start_driver(uri: str, address: str, *, actors: int | None = None) -> Submission:
+    """Give the study at ``uri`` a driver on the cluster at ``address``, where it has none."""
+    from service.jobs import connect
+
+    return _start(connect(address), uri, actors, None, even_if_ended=True)
+
+
+def _start(cluster: JobSubmissionClient, uri: str, actors: int | None, working_dir: Path | None, *,
+           even_if_ended: bool) -> Submission:
+    from service import read_status
+    from service.jobs import submit_driver
+
+    status = read_status(uri)
+    if status.driver_alive or (status.finished and not even_if_ended):
+        return Submission(status.name, uri, False, False, None, status.state)
+    options = ["--actors", str(actors)] if actors is not None else []
+    driver, is_new = submit_driver(cluster, uri, status.study_hash, status.name, options, working_dir)
+    state = _first_sign(cluster, driver.submission_id, uri)
+    return Submission(status.name, uri, False, is_new, driver.submission_id, state)
+
+
+def _first_sign(cluster: JobSubmissionClient, submission_id: str, uri: str) -> str:
+    """The study's state once its driver is at work, or ``starting``; raises where the driver ends badly."""
+    from service import read_status
+    from service.jobs import check_alive
+
+    end = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < end:
+        alive = check_alive(cluster, submission_id)  # first: what it wrote before its end is then seen below
         status = read_status(uri)
-        if status.driver_alive or (status.state == "completed" and not force):
-            return Submission(name, uri, new_study, False, None, status.state)
-        options = ["--actors", str(actors)] if actors is not None else []
-        try:
-            driver, new_driver = submit_driver(cluster, uri, status.study_hash, name, options, working_dir)
-            state = self._first_sign(cluster, driver.submission_id, uri)
-        except ClusterError:
-            if new_study:
-                discard_study(uri)
-            raise
-        return Submission(name, uri, new_study, new_driver, driver.submission_id, state)
-
-    @staticmethod
-    def _first_sign(cluster: JobSubmissionClient, submission_id: str, uri: str) -> str:
-        """The study's state once its driver is at work, or ``starting``; raises where the driver ends badly."""
-        from service import read_status
-        from service.jobs import check_alive
-
-        end = time.monotonic() + START_LIMIT_S
-        while time.monotonic() < end:
-            alive = check_alive(cluster, submission_id)  # first: what it wrote before its end is then seen below
-            status = read_status(uri)
-            at_work = status.driver_alive and (status.in_flight or status.total_done or status.state == "paused")
-            if at_work or not alive:
-                return status.state
-            time.sleep(0.5)
-        return "starting"
+        at_work = status.driver_alive and (status.in_flight or status.total_done or status.state == "paused")
+        if at_work or not alive:
+            return status.state
+        time.sleep(0.5)
+    return "starting"
