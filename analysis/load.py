@@ -109,7 +109,7 @@ class Study:
             with duckdb.connect(config=config) as connection:
                 for table in TABLES:
                     self._register(connection, table)
-                frame: pd.DataFrame = connection.sql(query).df()
+                frame: pd.DataFrame = connection.sql(query).to_arrow_table().to_pandas()
                 return frame
 
     def _register(self, connection: Any, table: str) -> None:
