@@ -24,10 +24,6 @@ class NotComputable:
 
     reason: str
 
-    def __bool__(self) -> bool:
-        """Nothing was computed."""
-        return False
-
 
 def hyperparameters(runs: pd.DataFrame) -> list[str]:
     """The hyperparameters' column stems in order: those with both ``{name}_initial`` and ``{name}_final``."""

@@ -125,7 +125,7 @@ def fit_surface(
     logarithmic = bool((value > 0).all())
     unit = np.log(value) if logarithmic else value
     noise = _noise(runs, model, metric, cells)
-    jacobian = np.where(logarithmic, 1 / value, 1.0)
+    jacobian = 1 / value if logarithmic else np.ones(len(value))
     replicates = np.maximum(cells["n"].to_numpy(dtype=float), 1)
     u = scaled(cells[list(names)].to_numpy(dtype=float), box)
     variance = None if noise is None else (noise[1] * jacobian) ** 2 / replicates
