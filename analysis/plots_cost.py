@@ -102,19 +102,16 @@ def comparison_region(ax: Axes, rows: pd.DataFrame) -> Axes:
 
 def comparison_loss(ax: Axes, rows: pd.DataFrame) -> Axes:
     """Mean test loss of the T1-T2 runs and of their reruns; the best fixed cell's as a tick."""
-    for column, colour, marker, words in (("online_test_loss", style.BLUE, "o", "T1-T2"),
-                                          ("rerun_test_loss", style.GREEN, "^", "rerun"),
-                                          ("best_cell_test_loss", style.INK, "|", "best grid cell")):
+    for column, colour, marker, words, shift in (("online_test_loss", style.BLUE, "o", "T1-T2", -0.14),
+                                                 ("rerun_test_loss", style.GREEN, "^", "rerun", 0.14),
+                                                 ("best_cell_test_loss", style.INK, "|", "best grid cell", 0.0)):
         if column in rows:
-            ax.plot(rows[column], np.arange(len(rows)), marker, color=colour, linestyle="none", zorder=3, label=words,
-                    markersize=12 if marker == "|" else 7, markeredgecolor=colour if marker == "|" else "white",
+            place = np.arange(len(rows)) + shift
+            ax.plot(rows[column], place, marker, color=colour, linestyle="none", zorder=3, label=words,
+                    markersize=14 if marker == "|" else 7, markeredgecolor=colour if marker == "|" else "white",
                     markeredgewidth=2 if marker == "|" else 0.7)
-            for stem in ("_low", "_high"):
-                if column + stem not in rows:
-                    break
-            else:
-                ax.hlines(np.arange(len(rows)), rows[f"{column}_low"], rows[f"{column}_high"], color=colour,
-                          linewidth=1.3)
+            if f"{column}_low" in rows:
+                ax.hlines(place, rows[f"{column}_low"], rows[f"{column}_high"], color=colour, linewidth=1.3)
     ax.set_xlabel("mean test loss")
     ax.xaxis.set_major_locator(MaxNLocator(4))
     return _rows(ax, rows)

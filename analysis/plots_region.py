@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from analysis import style
 from analysis.frames import Boxes, Floats
@@ -54,21 +56,28 @@ def region_convergence(
     return ax
 
 
-def region_legend(surface: bool = True, trajectories: bool = True) -> list[Line2D]:
-    """The key of :func:`region_convergence`, for a legend of the whole figure."""
-    mark = {"linestyle": "none", "markersize": 6.5, "markeredgewidth": 0.7}
-    ends = {"end inside the region": style.BLUE, "end outside": style.VERMILLION} if surface else {"end": style.GREY}
-    keys = [Line2D([], [], marker="o", color="#222222", markerfacecolor="white", linestyle="none", markersize=5.5,
-                   label="start")]
-    if trajectories:
+def region_legend(axes: int = 2, surface: bool = True, trajectories: bool = True) -> list[Artist]:
+    """The key of :func:`region_convergence` over ``axes`` hyperparameters, for a legend of the whole figure."""
+    def mark(label: str, marker: str, colour: str) -> Line2D:
+        return Line2D([], [], linestyle="none", marker=marker, color=colour, markeredgecolor="white", markersize=6.5,
+                      markeredgewidth=0.7, label=label)
+
+    start = mark("start" if axes > 1 else "start, on the surface", "o", "white")
+    start.set(markeredgecolor="#222222", markersize=5.5)
+    keys: list[Artist] = [start]
+    if trajectories and axes > 1:
         keys.append(Line2D([], [], color="#222222", linewidth=0.9, label="trajectory"))
-    keys += [Line2D([], [], marker="o", color=c, markeredgecolor="white", label=k, **mark)  # type: ignore[arg-type]
-             for k, c in ends.items()]
-    keys.append(Line2D([], [], marker="s", color=style.GREY, markeredgecolor="white", label="end on a clamp",
-                       **mark))  # type: ignore[arg-type]
     if surface:
+        keys += [mark("end inside the region", "o", style.BLUE), mark("end outside", "o", style.VERMILLION)]
+    else:
+        keys.append(mark("end", "o", style.GREY))
+    keys.append(mark("end on a clamp", "s", style.GREY))
+    if surface and axes > 1:
         keys.append(Line2D([], [], color="black", linewidth=1.8, label="optimal region"))
         keys.append(Line2D([], [], marker="+", color="#444444", linestyle="none", markersize=5, label="grid cell"))
+    elif surface:
+        keys.append(Patch(color=style.SKY, alpha=0.35, linewidth=0, label="optimal region"))
+        keys.append(Line2D([], [], color=style.INK, label="fixed, ± seed noise"))
     return keys
 
 
@@ -171,7 +180,7 @@ def _one_dimension(ax: Axes, online: pd.DataFrame, boxes: Boxes, name: str, regi
         x = np.linspace(*boxes[name], 401)
         mean, spread = region.surface.predict(x[:, None]), region.surface.seed_noise
         inside = region.contains(x[:, None])
-        ax.plot(x, mean, color=style.INK, zorder=2, label="fixed hyperparameters")
+        ax.plot(x, mean, color=style.INK, zorder=2)
         ax.fill_between(x, mean - spread, mean + spread, color=style.FAINT, linewidth=0, zorder=0)
         ax.fill_between(x, 0, 1, where=inside.tolist(), transform=ax.get_xaxis_transform(), color=style.SKY, alpha=0.25,
                         linewidth=0, zorder=0)

@@ -148,8 +148,8 @@ def bland_altman_plot(ax: Axes, frame: pd.DataFrame, agreement: Diagonal, metric
     for value, words, colour in ((mean.value, "mean", style.BLUE), (lower, "−1.96 sd", style.VERMILLION),
                                  (upper, "+1.96 sd", style.VERMILLION)):
         if np.isfinite(value):
-            ax.annotate(f"{words}: {value:.2g}", (1.0, value), xycoords=("axes fraction", "data"), xytext=(3, 0),
-                        textcoords="offset points", fontsize=7.5, color=colour, va="center")
+            ax.annotate(f"{words}: {value:.2g}".replace("-", "−"), (1.0, value), xytext=(3, 0),
+                        xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=7.5, color=colour, va="center")
     label = style.metric_label(metric)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_box_aspect(1)

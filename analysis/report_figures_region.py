@@ -12,39 +12,39 @@ from analysis.contraction import distance_over_steps
 from analysis.frames import NotComputable
 from analysis.region import concentration, region_shares
 from analysis.report_text import share
-from analysis.report_view import Drawn, StudyView
+from analysis.report_view import Drawn, StudyView, sample
 
-MOST_PATHS = 96  # trajectories drawn in one static panel
+MOST_DRAWN = 120  # runs drawn in one static panel
 
 
 def region_convergence(view: StudyView) -> Drawn | NotComputable:
     """Starts, trajectories and ends over the response surface, a panel for each model and pair of hyperparameters."""
-    models = [m for m in view.study.models if len(view.all_online(m))]
+    models = [m for m in view.study.models if len(view.all_online(m)) or m in view.found]
     if not models:
-        return NotComputable("no online run")
+        return NotComputable("no online run and no grid")
     if not view.boxes:
         return NotComputable("no hyperparameter varies between the runs")
     several: Sequence[tuple[str, ...]] = list(combinations(list(view.boxes)[:3], 2)) or [tuple(view.boxes)]
     figure, axes = style.panels(len(models) * len(several))
     captions = ["Where the T1-T2 runs start, walk and end."]
     for ax, (model, names) in zip(axes, ((m, n) for m in models for n in several), strict=True):
-        online, region = view.online(model), view.found.get(model)
-        plots_region.region_convergence(ax, online, view.paths(model, MOST_PATHS), view.boxes, region, names)
+        online = sample(view.online(model), MOST_DRAWN)
+        paths = view.paths(model, MOST_DRAWN)
+        plots_region.region_convergence(ax, online, paths, view.boxes, view.found.get(model), names)
         ax.set_title(model)
     captions += [_region_words(view, model) for model in models]
     if view.found:
         captions.append(next(iter(view.found.values())).definition)
         captions.append("Colour: the smoothed T2 loss of the grid runs" + (
             ", at the optimum of the hyperparameters that are not shown." if len(view.boxes) > 2 else "."))
-    paths = not view.trajectories.empty
-    figure.legend(handles=plots_region.region_legend(bool(view.found), paths), loc="outside lower center",
-                  ncols=7 if len(axes) > 1 else 4)
+    keys = plots_region.region_legend(len(several[0]), bool(view.found), not view.trajectories.empty)
+    figure.legend(handles=keys, loc="outside lower center", ncols=7 if len(axes) > 1 else 3)
     return figure, " ".join(captions)
 
 
 def _region_words(view: StudyView, model: str) -> str:
-    region, total, drawn = view.regions[model], len(view.all_online(model)), len(view.online(model))
-    sampled = "" if total == drawn else f" ({drawn} of its {total} runs are drawn, evenly spaced over the plan)"
+    region, total = view.regions[model], len(view.all_online(model))
+    sampled = f" ({MOST_DRAWN} of its {total} runs drawn, evenly spaced over the plan)" if total > MOST_DRAWN else ""
     if isinstance(region, NotComputable):
         return f"{model}{sampled}: no region ({region.reason})."
     words = (f"{model}{sampled}: T2 loss at most {region.threshold:.4g} = {region.best_value:.4g} (best cell) + "
@@ -90,14 +90,14 @@ def hyperparameters_over_steps(view: StudyView) -> Drawn | NotComputable:
     for ax, (model, name) in zip(axes, ((m, h) for m in models for h in view.boxes), strict=True):
         region = view.found.get(model)
         extent = None if region is None else plots_region.extents(region).get(name)
-        plots_steps.hyperparameter_trajectories(ax, view.paths(model, MOST_PATHS), view.online(model), name,
+        plots_steps.hyperparameter_trajectories(ax, view.paths(model, MOST_DRAWN), view.online(model), name,
                                                 view.boxes[name], extent)
         ax.set_title(model, pad=22)
     return figure, ("The hyperparameters of every T1-T2 run over the steps, coloured by the value they start from. "
                     "Band: the extent of the optimal region along this hyperparameter, whatever the others are (a run "
                     "in the band may still be outside). Dashed: the clamps."
-                    + (f" At most {MOST_PATHS} runs of a model are drawn." if max(
-                        len(view.all_online(m)) for m in models) > MOST_PATHS else "")
+                    + (f" At most {MOST_DRAWN} runs of a model are drawn." if max(
+                        len(view.all_online(m)) for m in models) > MOST_DRAWN else "")
                     + (" Hyperparameters that differ by layer are shown by their mean."
                        if view.runs is not view.study.runs else ""))
 

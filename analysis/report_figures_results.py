@@ -32,7 +32,7 @@ def split_pictures(view: StudyView) -> Drawn | NotComputable:
     models = [m for m in models if m in view.found]
     if not models:
         return NotComputable("no threshold of good without a grid: it is taken from the best grid cell")
-    figure, axes = style.panels(len(models), 4.4, 4.9)
+    figure, axes = style.panels(len(models), 4.4, 5.4)
     words = []
     for ax, model in zip(axes, models, strict=True):
         good = good_threshold(view.found[model])

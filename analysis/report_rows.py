@@ -50,11 +50,14 @@ def claims(summaries: Sequence[Row]) -> Table:
         ("good → good", share("good→good")), ("bad → good", share("bad→good")),
         ("rerun − online, test loss", _words_or(number("difference"), "difference")),
         ("equivalent", word("equivalent")), ("time ratio", number("ratio"))]
-    note = (f"Region: {definitions.get('region', '')}\nStart and end inside: the share of the T1-T2 runs; a run that "
-            f"diverged ends outside.\nGood: {definitions.get('good', '')} The arrow leads from the initial "
-            f"hyperparameters to a retraining with those that T1-T2 found.\nEquivalent: {definitions.get('equivalence', '')}\nTime "
-            f"ratio: T1-T2 run over the same training with fixed hyperparameters, geometric mean of the pairs.\nIntervals: {definitions.get('intervals', '')} "
-            "The seed's slides give no thresholds and no intervals.")
+    note = "\n".join([
+        f"Region: {definitions.get('region', '')}",
+        "Start and end inside: the share of the T1-T2 runs; a run that diverged ends outside.",
+        f"Good: {definitions.get('good', '')} The arrow leads from the initial hyperparameters to a retraining with "
+        "those that T1-T2 found.",
+        f"Equivalent: {definitions.get('equivalence', '')}",
+        "Time ratio: T1-T2 run over the same training with fixed hyperparameters, geometric mean of the pairs.",
+        f"Intervals: {definitions.get('intervals', '')} The seed's slides give no thresholds and no intervals."])
     rows = [SEED_CLAIMS, *found.rows] if found.rows else []
     return Table("claims", "claims", "The claims", note, rows, columns, tuple(found.gaps))
 

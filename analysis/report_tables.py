@@ -43,7 +43,8 @@ class Table:
         lines = ["| " + " | ".join(self.headers()) + " |", "|" + " --- |" * len(self.columns)]
         lines += ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in self.cells()]
         missing = [f"Not computed: {gap}." for gap in self.gaps]
-        return "\n\n".join([f"## {self.title}", *(["\n".join(lines)] if self.rows else []), *self.note.splitlines(), *missing]) + "\n"
+        table = ["\n".join(lines)] if self.rows else []
+        return "\n\n".join([f"## {self.title}", *table, *self.note.splitlines(), *missing]) + "\n"
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> tuple[Path, ...]:

@@ -37,10 +37,12 @@ def share_cell(row: Mapping[str, Any], name: str) -> str:
 def number_cell(row: Mapping[str, Any], name: str, digits: int = 3) -> str:
     """The number ``row[name]`` with the interval ``{name}_low``, ``{name}_high``, to ``digits`` significant digits."""
     value, low, high = (row.get(f"{name}{end}") for end in ("", "_low", "_high"))
-    if not known(value):
+    if value is None or not known(value):
         return NONE
-    interval = f" [{_plain(low, digits)}, {_plain(high, digits)}]" if known(low) and known(high) else ""
-    return _plain(value, digits) + interval
+    if low is None or high is None or not (known(low) and known(high)):
+        return _plain(value, digits, abs(value))
+    size = max(abs(value), abs(low), abs(high))  # of all three, so that they have the same decimals
+    return f"{_plain(value, digits, size)} [{_plain(low, digits, size)}, {_plain(high, digits, size)}]"
 
 
 def p_cell(value: Any) -> str:
@@ -63,11 +65,10 @@ def _per_cent(value: Any) -> str:
     return f"{100 * value:.0f}"
 
 
-def _plain(value: Any, digits: int) -> str:
-    """Significant digits without an exponent where a reader needs none."""
+def _plain(value: Any, digits: int, size: Any) -> str:
+    """As many decimals as a number of magnitude ``size`` needs for ``digits`` digits, and no needless exponent."""
     if value == 0:
         return "0"
-    if 1e-5 <= abs(value) < 1e6:
-        decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-        return f"{value:.{decimals}f}".replace("-", "−")
+    if 1e-5 <= size < 1e6:
+        return f"{value:.{max(0, digits - 1 - math.floor(math.log10(size)))}f}".replace("-", "−")
     return f"{value:.{digits}g}".replace("-", "−")

@@ -43,7 +43,8 @@ _RC = {
     "xtick.major.width": 0.8, "ytick.major.width": 0.8, "xtick.major.size": 3.0, "ytick.major.size": 3.0,
     "legend.fontsize": 8.0, "legend.frameon": False, "legend.handlelength": 1.6, "legend.borderaxespad": 0.3,
     "lines.linewidth": 1.4, "figure.facecolor": "white", "axes.facecolor": "white", "text.color": INK,
-    "savefig.facecolor": "white", "figure.dpi": 100.0, "savefig.dpi": 160.0,
+    "savefig.facecolor": "white", "savefig.bbox": "tight", "savefig.pad_inches": 0.06,
+    "figure.dpi": 100.0, "savefig.dpi": 160.0,
     "svg.hashsalt": "t1t2", "svg.fonttype": "path", "path.simplify": True,
 }
 
