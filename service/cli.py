@@ -124,6 +124,8 @@ def _drive(drive: Callable[..., StudyStatus], again: str, as_json: bool, *, with
     """Run a driver in this process under the live display; then the summary, the report and the exit code."""
     from service.display import live
 
+    if os.getcwd() not in sys.path:  # the user's own trainers, models and data sets; Ray hands the path to its workers
+        sys.path.append(os.getcwd())
     screen = console(err=as_json)
     try:
         with live(screen) as (on_progress, on_event):

@@ -22,7 +22,7 @@ def submit(
     actors: Annotated[int | None, typer.Option(min=1, help="Ray actors at work; by default the spec's.")] = None,
     working_dir: Annotated[Path | None, typer.Option(
         metavar="DIR", exists=True, file_okay=False,
-        help="Send this checkout along: for a cluster that has the dependencies but not this distribution.")] = None,
+        help="Send this directory along: your own trainers, models and data sets, or a checkout of t1t2.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Submit a study to a Ray cluster.

@@ -153,7 +153,8 @@ def submit_driver(client: JobSubmissionClient, study: str, study_hash: str, name
     Args:
         study: The study's directory or URI, as the cluster sees it.
         options: Further words of the command line, such as ``--actors 8``.
-        working_dir: A checkout to send along, for a cluster that has the dependencies but not this distribution.
+        working_dir: A directory to send along, on the path of driver and workers: modules of the user's, or a
+            checkout, for a cluster that has the dependencies but not this distribution.
 
     Returns:
         The driver and whether it is new.

@@ -23,7 +23,7 @@ PROGRAM = [sys.executable, "-m", "service.cli"]
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """Nothing of this machine's clusters; the trainers of these tests within reach."""
-    names = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    names = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "PYTHONPATH")
     kept = {name: value for name, value in os.environ.items() if name not in names}
     return {**kept, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
 
@@ -85,9 +85,12 @@ def test_ctrl_c_and_the_same_command_again_train_nothing_twice(tmp_path: Path, e
 
 
 @pytest.mark.slow
-def test_failed_runs_are_told_and_make_exit_code_1(tmp_path: Path, environment: dict[str, str]) -> None:
-    write_spec(tmp_path / "toy.toml", trainer="tests.service.toy:failing", execution={"failure_retries": 0})
-    done = subprocess.run([*PROGRAM, "run", "toy.toml", "--out", "here", "--no-report"], cwd=tmp_path, env=environment,
+def test_failed_runs_of_a_users_own_trainer_are_told_and_make_exit_code_1(tmp_path: Path, environment: dict[str, str]) -> None:
+    write_spec(tmp_path / "toy.toml", trainer="mine:failing", execution={"failure_retries": 0})
+    (tmp_path / "mine.py").write_text((ROOT / "tests/service/toy.py").read_text())
+    script = Path(sys.executable).with_name("t1t2")
+    del environment["PYTHONPATH"]
+    done = subprocess.run([script, "run", "toy.toml", "--out", "here", "--no-report"], cwd=tmp_path, env=environment,
                           text=True, check=False, capture_output=True)
     assert done.returncode == 1, done.stderr
     failed = read_status(str(tmp_path / "here")).failed

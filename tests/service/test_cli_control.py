@@ -1,0 +1,159 @@
+"""Steering studies by their storage alone, while a driver runs in another thread."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from service import StudyStatus, read_status
+from service.cli import main
+from service.errors import StudyNotFoundError
+from tests.service.toy_studies import run_toy
+
+SLOW: dict[str, Any] = {"trainer": "tests.service.toy:slow", "arms": ["initial", "online", "rerun"], "grid": {},
+                        "models": [{"hidden": [8]}]}
+
+
+@contextmanager
+def driving(out: Path, **changes: Any) -> Iterator[None]:
+    """A driver at work on a slow study; the block's end waits for the study's end."""
+    failures: list[BaseException] = []
+
+    def drive() -> None:
+        try:
+            run_toy(out, **SLOW, **changes)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    assert not failures, failures
+
+
+def await_status(out: Path, reached: Callable[[StudyStatus], object]) -> StudyStatus:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            status = read_status(str(out))
+            if reached(status):
+                return status
+        except StudyNotFoundError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("the study does not get there within a minute")
+
+
+def asked(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    assert main([*words, "--json"]) == 0
+    answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return answer
+
+
+def test_pause_extend_and_resume_reach_a_running_driver(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "toy"
+    with driving(out, configurations=3):
+        await_status(out, lambda status: status.state == "running")
+        answer = asked(capsys, "pause", str(out))
+        assert answer == {"study": "toy", "uri": str(out), "asked": "pause", "driver_alive": True}
+        paused = await_status(out, lambda status: status.state == "paused" and status.in_flight == 0)
+        assert paused.total_done < 9
+        assert asked(capsys, "extend", str(out), "--configurations", "4")["configurations"] == 4
+        await_status(out, lambda status: status.planned["online"] == 4)
+        assert read_status(str(out)).total_done == paused.total_done  # nothing is started in a pause
+        assert main(["status", str(out)]) == 0
+        assert f"go on:  t1t2 resume {out}" in capsys.readouterr().out
+        assert asked(capsys, "resume", str(out))["driver_alive"] is True
+    status = read_status(str(out))
+    assert (status.state, status.total_done) == ("completed", 12)
+    attempts = pd.read_parquet(out / "attempts.parquet")
+    assert list(attempts["outcome"]) == ["completed"] * 12
+
+
+def test_cancel_ends_a_driver_and_keeps_what_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "toy"
+    with driving(out, configurations=8):
+        await_status(out, lambda status: status.total_done >= 1)
+        assert main(["cancel", str(out)]) == 0
+        assert "its driver" in capsys.readouterr().out
+    status = read_status(str(out))
+    assert status.state == "cancelled"
+    assert len(pd.read_parquet(out / "runs.parquet")) == status.total_done < 24
+    assert main(["status", str(out)]) == 0
+    assert f"go on:  t1t2 resume {out}" in capsys.readouterr().out
+
+
+def test_watch_follows_a_study_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "toy"
+    with driving(out, configurations=2):
+        await_status(out, lambda status: status.state == "running")
+        assert main(["watch", str(out), "--every", "0.2", "--json"]) == 0
+    looks = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert looks[0]["state"] == "running"
+    assert looks[-1]["state"] == "completed"
+    assert looks[-1]["done"] == {"initial": 2, "online": 2, "rerun": 2}
+    assert main(["watch", str(out)]) == 0  # of a study that has ended: one line, and back
+    assert capsys.readouterr().out.startswith("toy: completed, 6/6 runs")
+
+
+def test_failed_runs_are_trained_again_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "toy"
+    changes: dict[str, Any] = {"trainer": "tests.service.toy:failing", "configurations": 6,
+                               "execution": {"failure_retries": 0}}
+    before = run_toy(out, **changes)
+    assert before.failed > 0
+    assert main(["watch", str(out)]) == 1
+    assert main(["status", str(out)]) == 0
+    assert f"t1t2 retry {out} --failed" in capsys.readouterr().out
+    assert main(["retry", str(out), "--failed"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["toy trains its failed runs again; when a driver runs again", f"start one:  t1t2 resume {out}"]
+    run_toy(out, **changes)
+    attempts = pd.read_parquet(out / "attempts.parquet").groupby("run_id")["outcome"].agg(list)
+    assert sorted(map(tuple, attempts)) == sorted(
+        [("failed", "failed")] * before.failed + [("completed",)] * before.completed
+        + [("diverged",)] * before.diverged)
+
+
+def test_a_study_that_never_ran_and_one_that_ended_tell_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_toy(tmp_path / "toy", configurations=1)
+    assert main(["extend", str(tmp_path / "toy"), "--configurations", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "toy has 2 configurations from now on; when a driver runs again"
+    assert lines[1] == f"start one:  t1t2 resume {tmp_path / 'toy'}"
+    assert main(["extend", str(tmp_path / "toy"), "--configurations", "0"]) == 2
+    capsys.readouterr()
+    (tmp_path / "three").mkdir()
+    run_toy(tmp_path / "three" / "toy", configurations=3)
+    assert main(["extend", str(tmp_path / "three" / "toy"), "--configurations", "2"]) == 2
+    assert "configurations = 2: must be a whole number, at least the study's 3" in capsys.readouterr().err
+
+
+def test_list_names_the_studies_of_a_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"no study below {tmp_path}\n"
+    run_toy(tmp_path / "b", name="b", configurations=1)
+    run_toy(tmp_path / "a", name="a", trainer="tests.service.toy:failing", configurations=1)
+    (tmp_path / "no-study").mkdir()
+    (tmp_path / "file").write_text("")
+    listed = json.loads(_printed(capsys, "list", str(tmp_path), "--json"))
+    assert [study["name"] for study in listed] == ["a", "b"]
+    rows = [line.split() for line in _printed(capsys, "list", str(tmp_path)).splitlines()]
+    assert rows[0][:6] == ["study", "state", "done", "planned", "diverged", "failed"]
+    assert [row[:4] for row in rows[1:]] == [["a", "completed", "14", "14"], ["b", "completed", "14", "14"]]
+
+
+def _printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(words) == 0
+    return capsys.readouterr().out
