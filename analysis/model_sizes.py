@@ -15,6 +15,7 @@ from analysis.intervals import bootstrap
 from analysis.region import Region
 
 _POINTS = 1024  # quasi-random points of the box at which surfaces are redrawn
+_REFIT_POINTS = 8192  # at which they are refitted, which is cheaper; the finer, the fewer ties between optima
 _DRAWS = 200
 
 
@@ -143,7 +144,7 @@ class _Refit:
     def __init__(self, region: Region, cells: pd.Index[Any], logarithmic: bool) -> None:
         surface = region.surface
         low, high = surface.box.T
-        self.u = region._sample[0][:_POINTS]
+        self.u = region._sample[0][:_REFIT_POINTS]
         all_cells = region.cells.set_index("cell")
         chosen = all_cells.index.isin(cells)
         points = np.vstack([all_cells.loc[chosen, list(surface.names)], low + self.u * (high - low)])
