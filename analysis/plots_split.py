@@ -149,7 +149,8 @@ def bland_altman_plot(ax: Axes, frame: pd.DataFrame, agreement: Diagonal, metric
                                  (upper, "+1.96 sd", style.VERMILLION)):
         if np.isfinite(value):
             ax.annotate(f"{words}: {value:.2g}".replace("-", "−"), (1.0, value), xytext=(3, 0),
-                        xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=7.5, color=colour, va="center")
+                        xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=7.5, color=colour,
+                        va="center")
     label = style.metric_label(metric)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_box_aspect(1)

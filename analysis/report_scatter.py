@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -48,25 +49,40 @@ def _panels(view: StudyView, several: bool) -> list[dict[str, Any]]:
         panels.append({
             "title": f"{view.study.name} · {model}" if several else model, "names": names, "note": note,
             "labels": [style.hyperparameter_label(h) for h in names], "box": [list(view.boxes[h]) for h in names],
-            "surface": _surface(region, view.boxes, names), **_runs(view, model, online, names, region),
+            "surfaces": _surfaces(region, view.boxes, names), "bands": _bands(region),
+            **_runs(view, model, online, names, region),
         })
     return panels
 
 
-def _surface(region: Region | None, boxes: Boxes, names: Sequence[str]) -> dict[str, Any] | None:
-    axes = [h for h in names if region is not None and h in region.surface.names][:2]
-    if region is None or len(axes) < 2:
-        return None
-    x, y, values = surface_slice(region, boxes, axes[0], axes[1], PIXELS)
+def _surfaces(region: Region | None, boxes: Boxes, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The surface over the two hyperparameters; where there are more, over every pair of the first four."""
+    varied = [h for h in names if region is not None and h in region.surface.names][:4]
+    pairs = permutations(varied, 2) if len(names) > 2 else combinations(varied, 2)
+    return [] if region is None else [_surface(region, boxes, names, *pair) for pair in pairs]
+
+
+def _surface(region: Region, boxes: Boxes, names: Sequence[str], across: str, up: str) -> dict[str, Any]:
+    x, y, values = surface_slice(region, boxes, across, up, PIXELS)
     low, high = float(values.min()), float(values.max())
     picture = io.BytesIO()
     shade = np.sqrt((values - low) / ((high - low) or 1.0))  # fine near the optimum, as the static picture's levels
     imsave(picture, shade, cmap=style.SURFACE, vmin=0, vmax=1, origin="lower", format="png",
            metadata={"Software": ""})
     lines: Any = contour_generator(x, y, values).lines(region.threshold)
-    return {"axes": [names.index(h) for h in axes], "outline": [[_numbers(line[:, 0]), _numbers(line[:, 1])]
+    return {"axes": [names.index(across), names.index(up)], "outline": [[_numbers(line[:, 0]), _numbers(line[:, 1])]
                                                                for line in lines],
             "image": "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()}
+
+
+def _bands(region: Region | None) -> list[list[float | None]]:
+    """The intervals of the region where there is one hyperparameter; none otherwise."""
+    if region is None or len(region.surface.names) != 1:
+        return []
+    (x,), values = region.surface.lattice(2001)
+    inside = np.concatenate([[False], values <= region.threshold, [False]])
+    edges = np.flatnonzero(inside[1:] != inside[:-1])
+    return [_numbers([x[low], x[high - 1]]) for low, high in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def _runs(
@@ -78,7 +94,7 @@ def _runs(
     paths = dict(iter(view.paths(model).groupby("run_id", sort=False)))
     inside = _inside(online, region)
     step_lists: list[list[int]] = []
-    runs, losses = [], []
+    runs = []
     for place, (_, run) in enumerate(online.iterrows()):
         path = paths.get(run["run_id"])
         start = [run[f"{h}_initial"] for h in names]
@@ -89,21 +105,18 @@ def _runs(
         part = arms[(run["config_index"], run["replicate"])].drop_duplicates("arm").set_index("arm")
         results = [[arm, *_numbers([part["t2_loss"][arm], part["test_loss"][arm]]), str(part["status"][arm])]
                    for arm in ("initial", "online", "rerun") if arm in part.index]
-        t2 = {arm: value for arm, value, *_ in results}
         t2_path = [None] if path is None else [None, *_numbers(path["t2_loss"])]
-        losses += [v for v in (t2.get("initial"), t2.get("online"), *t2_path) if v is not None]
         replicate = f", replicate {run['replicate']}" if (online["replicate"] != 0).any() else ""
         runs.append({
             "id": str(run["run_id"]), "title": f"Configuration {run['config_index']}{replicate}",
             "start": _numbers(start), "end": _numbers(end), "arms": results,
             "inside": [None, None] if inside is None else inside[place],
             "clamped": [_at_clamp(v, view.boxes[h]) for v, h in zip(end, names, strict=True)],
-            "steps": step_lists.index(steps), "t2": [t2.get("initial"), t2.get("online")], "t2_path": t2_path,
+            "steps": step_lists.index(steps), "t2_path": t2_path,
             "path": [_numbers([first] if path is None else [first, *path[h]])
                      for first, h in zip(start, names, strict=True)],
         })
-    span = [min(losses), max(losses)] if losses else [0.0, 1.0]
-    return {"runs": runs, "step_lists": step_lists, "loss_range": span}
+    return {"runs": runs, "step_lists": step_lists}
 
 
 def _inside(online: pd.DataFrame, region: Region | None) -> list[list[bool | None]] | None:

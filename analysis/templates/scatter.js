@@ -25,12 +25,15 @@
     return made;
   }
   const scale = (low, high, from, to) => (value) => from + ((value - low) / (high - low || 1)) * (to - from);
-  const short = (value) => value === null || value === undefined ? "–" : String(Number(value.toPrecision(3)));
+  const short = (value) => value === null || value === undefined ? "–" : String(Number(value.toPrecision(3))).replace("-", "−");
   function ticks(low, high, about) {
     const raw = (high - low) / about, power = 10 ** Math.floor(Math.log10(raw));
     const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => s >= raw);
+    const digits = Math.min(6, Math.max(0, ...[0, 1, 2, 3, 4, 5, 6].filter((d) => Math.abs(step * 10 ** d - Math.round(step * 10 ** d)) > 1e-6).map((d) => d + 1)));
     const found = [];
-    for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i += 1) found.push(Number((i * step).toPrecision(10)));
+    for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i += 1) {
+      found.push({ at: i * step, text: (i * step).toFixed(digits).replace("-", "−") });
+    }
     return found;
   }
   function line(xs, ys, sx, sy) {
@@ -46,12 +49,12 @@
     const [[x0, x1], [y0, y1]] = box, group = node("g", { class: "axes" }, svg), tall = height > 300;
     node("rect", { x: sx(x0), y: sy(y1), width: sx(x1) - sx(x0), height: sy(y0) - sy(y1), class: "frame" }, group);
     for (const t of ticks(x0, x1, tall ? 6 : 4)) {
-      node("line", { x1: sx(t), x2: sx(t), y1: sy(y0), y2: sy(y0) + 5 }, group);
-      node("text", { x: sx(t), y: sy(y0) + 18, "text-anchor": "middle" }, group, t);
+      node("line", { x1: sx(t.at), x2: sx(t.at), y1: sy(y0), y2: sy(y0) + 5 }, group);
+      node("text", { x: sx(t.at), y: sy(y0) + 18, "text-anchor": "middle" }, group, t.text);
     }
     for (const t of ticks(y0, y1, tall ? 6 : 3)) {
-      node("line", { x1: sx(x0) - 5, x2: sx(x0), y1: sy(t), y2: sy(t) }, group);
-      node("text", { x: sx(x0) - 8, y: sy(t) + 4, "text-anchor": "end" }, group, t);
+      node("line", { x1: sx(x0) - 5, x2: sx(x0), y1: sy(t.at), y2: sy(t.at) }, group);
+      node("text", { x: sx(x0) - 8, y: sy(t.at) + 4, "text-anchor": "end" }, group, t.text);
     }
     if (labels[0]) node("text", { x: (sx(x0) + sx(x1)) / 2, y: height - 10, "text-anchor": "middle", class: "label" }, group, labels[0]);
     if (labels[1]) node("text", { transform: `translate(15 ${(sy(y0) + sy(y1)) / 2}) rotate(-90)`, "text-anchor": "middle", class: "label" }, group, labels[1]);
@@ -64,14 +67,19 @@
   }
 
   function draw() {
+    // With one hyperparameter the second axis is the training step.
     const { panel } = state, [a, b] = state.axes, flat = panel.names.length === 1;
-    const box = [panel.box[a], flat ? panel.loss_range : panel.box[b]];
+    const steps = (run) => panel.step_lists[run.steps], last = (run) => steps(run)[steps(run).length - 1];
+    const box = [panel.box[a], flat ? [0, Math.max(1, ...panel.runs.map(last))] : panel.box[b]];
     const sx = scale(...box[0], EDGE.left, W - EDGE.right), sy = scale(...box[1], H - EDGE.bottom, EDGE.top);
-    const second = (run, which) => flat ? run.t2[which] : run[which === 0 ? "start" : "end"][b];
+    const second = (run, which) => flat ? which * last(run) : run[which === 0 ? "start" : "end"][b];
     plot.replaceChildren();
     const svg = node("svg", { viewBox: `0 0 ${W} ${H}`, role: "application", tabindex: "0",
       "aria-label": "Starts and ends of the runs; use the arrow keys to walk through them" }, plot);
-    const surface = panel.surface && panel.surface.axes[0] === a && panel.surface.axes[1] === b ? panel.surface : null;
+    for (const [low, high] of flat ? panel.bands : []) {
+      node("rect", { x: sx(low), y: sy(box[1][1]), width: sx(high) - sx(low), height: sy(box[1][0]) - sy(box[1][1]), class: "band" }, svg);
+    }
+    const surface = panel.surfaces.find((s) => s.axes[0] === a && s.axes[1] === b);
     if (surface) {
       node("image", { href: surface.image, x: sx(box[0][0]), y: sy(box[1][1]), width: sx(box[0][1]) - sx(box[0][0]),
         height: sy(box[1][0]) - sy(box[1][1]), preserveAspectRatio: "none" }, svg);
@@ -81,12 +89,12 @@
         node("path", { d: path, class: "region" }, svg);
       }
     }
-    axes(svg, sx, sy, box, [W, H], [panel.labels[a], flat ? "T2 loss" : panel.labels[b]]);
+    axes(svg, sx, sy, box, [W, H], [panel.labels[a], flat ? "step" : panel.labels[b]]);
     const groups = node("g", { class: allBox.checked ? "runs" : "runs quiet" }, svg);
     state.marks = new Map();
     for (const run of panel.runs) {
       const group = node("g", { class: "run", "data-run": run.id }, groups);
-      node("path", { d: line(run.path[a], flat ? run.t2_path : run.path[b], sx, sy), class: "trajectory" }, group);
+      node("path", { d: line(run.path[a], flat ? steps(run) : run.path[b], sx, sy), class: "trajectory" }, group);
       const points = [];
       if (run.start[a] !== null && second(run, 0) !== null) {
         points.push([sx(run.start[a]), sy(second(run, 0))]);
@@ -172,7 +180,7 @@
     html("p", details, `${label} over the steps`, "caption");
     const svg = node("svg", { viewBox: `0 0 ${w} ${h}`, class: "mini" }, details);
     const [low, high] = range[0] === range[1] ? [range[0] - 1, range[1] + 1] : range;
-    const sx = scale(steps[0], steps[steps.length - 1], 46, w - 12), sy = scale(low, high, h - 24, 6);
+    const sx = scale(steps[0], steps[steps.length - 1], 46, w - 20), sy = scale(low, high, h - 24, 6);
     axes(svg, sx, sy, [[steps[0], steps[steps.length - 1]], [low, high]], [w, h], []);
     node("path", { d: line(steps, values, sx, sy), class: "series" }, svg);
   }
