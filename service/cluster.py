@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from typing import Any
 
@@ -14,6 +15,7 @@ from service.errors import ResourceError, StudyError
 from service.executors import Notice
 from service.spec import ExecutionConfig
 
+CONNECT_S = 10.0
 EMBEDDED_STORE_BYTES = 200 * 2**20  # only results pass through it
 
 
@@ -42,8 +44,9 @@ class Cluster:
                 if self._address in (None, "local"):
                     self._embed()
                 else:
+                    _knock(self._address)
                     ray.init(self._address, logging_level=logging.ERROR, log_to_driver=False)
-            except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
                 raise StudyError(f"Ray at {self._address or 'this machine'}: cannot be used ({_first_line(error)}); "
                                  "give the address HOST:PORT of a running cluster, and its token") from None
         deadline = time.monotonic() + self._execution.resource_timeout_s
@@ -97,6 +100,15 @@ class Cluster:
         return (f"execution: an actor needs {_words(self.need)}, and no node has that "
                 f"({'; '.join(offers) or 'there are no nodes'}); ask for less, or set execution.resource_timeout_s to "
                 "wait for a cluster that scales up")
+
+
+def _knock(address: str) -> None:
+    """Raise OSError or ValueError if nobody listens at HOST:PORT; Ray itself would try for two minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address != "auto":
+        if not host or not port.isdigit():
+            raise ValueError("not HOST:PORT")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
 
 
 def _resources(node: dict[str, Any]) -> dict[str, float]:

@@ -8,22 +8,21 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from service.committer import Attempts, Committer
 from service.errors import StudyBusyError
 from service.executors import Executor, Outcome, Task
 from service.lease import Lease
 from service.ledger import COMPLETED, DIVERGED, FAILED, PENDING, STATUSES, Ledger, Recovered
 from service.meter import Meter
 from service.plan import Pack, Plan
-from service.rows import Batch, attempt_row, run_row
-from service.status import PROGRESS, EventLog, State, StudyStatus, now, take_requests
+from service.rows import attempt_row, run_row
+from service.status import EventLog, State, StudyStatus, now, take_requests
 from service.worker import checkpoint_name
 
 TAKEN = 4  # beside the ledger's codes: in flight or about to be
 TICK_S = 1.0
-BATCH_ROWS = 50_000  # flush sooner than by time
 Initial = dict[str, float]
 
 
@@ -45,9 +44,7 @@ class Driver:
         self._ready: deque[tuple[Pack, list[Initial] | None, bool]] = deque()  # before the stream: reruns and retries
         self._in_flight: dict[int, Task] = {}
         self._number = 0
-        self._batch = Batch()
-        self._committer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
-        self._commit: Future[None] | None = None
+        self._committer = Committer(ledger, log)
         self._meter = Meter()
         self._started_at = now()
         self._last_tick = float("-inf")
@@ -63,14 +60,14 @@ class Driver:
                     self._submit()
                 for outcome in self._executor.wait(0.0 if self._last_tick < 0 else 0.2):
                     self._take(outcome)
-                if time.monotonic() - self._last_tick >= TICK_S or self._batch.size >= BATCH_ROWS:
+                if time.monotonic() - self._last_tick >= TICK_S or self._committer.is_full:
                     self._tick()
             for task in self._in_flight.values():  # only if told to end now
                 self._record(Outcome(task, "lost", error="the driver was told to stop"), "lost")
             self._in_flight.clear()
             self._flush(wait=True)
         finally:
-            self._committer.shutdown(wait=True)
+            self._committer.close()
         return "interrupted" if self.stop else "completed" if self.state == "running" else self.state
 
     def status(self, state: State | None = None, error: str | None = None) -> StudyStatus:
@@ -114,6 +111,10 @@ class Driver:
         for request in take_requests(self._ledger.storage):
             if request["action"] in ("extend", "retry"):
                 self.on_request(request)
+
+    def abandoned(self) -> Attempts:
+        """Run and attempt of all that would be lost if the driver died now."""
+        return [*self._at_work(), *self._committer.uncommitted()]
 
     # -- what to do next
 
@@ -185,17 +186,17 @@ class Driver:
     def _finish(self, outcome: Outcome) -> None:
         assert outcome.finished is not None
         task, pack = outcome.task, outcome.task.pack
-        self._batch.add_points(self.plan, task, outcome.finished.points)
+        self._committer.batch.add_points(self.plan, task, outcome.finished.points)
         for member, slot, result in zip(task.members, pack.slots, outcome.finished.results, strict=True):
             code = STATUSES[result.status]
-            self._batch.runs.append(run_row(self.plan, task, member, result))
-            self._batch.attempts.append(attempt_row(outcome, member, result.status))
+            self._committer.batch.runs.append(run_row(self.plan, task, member, result))
+            self._committer.batch.attempts.append(attempt_row(outcome, member, result.status))
             self._close(pack, slot, code, member.run_id)
             if code == DIVERGED:
                 self._log.add("run_diverged", f"at step {result.steps}", {"run_id": member.run_id, **_about(task)})
         self._log.add("runs_finished", "", {**_about(task), "pid": outcome.place.pid})
         if (self.plan.spec.execution.checkpoint_every or self.plan.spec.inner.steps) < self.plan.spec.inner.steps:
-            self._batch.spent.append(checkpoint_name(task.members))
+            self._committer.batch.spent.append(checkpoint_name(task.members))
         if pack.arm == "online" and "rerun" in self.plan.arms:
             finals = [result.final for result in outcome.finished.results]
             self._ready.append((self._claim(Pack("rerun", pack.model, pack.slots)), finals, False))
@@ -225,15 +226,16 @@ class Driver:
 
     def _give_up(self, task: Task, index: int, error: str | None) -> None:
         member, slot, pack = task.members[index], task.pack.slots[index], task.pack
-        self._batch.runs.append(run_row(self.plan, task, member, None, error))
+        self._committer.batch.runs.append(run_row(self.plan, task, member, None, error))
         self._close(pack, slot, FAILED, member.run_id)
         self._meter.ended(1, 0.0)
         self._log.add("run_failed", error or "", {"run_id": member.run_id, **_about(task)})
         if pack.arm == "online" and "rerun" in self.plan.arms:
             rerun = Pack("rerun", pack.model, (slot,))
             heir = self.plan.member("rerun", pack.model, slot, {})
-            self._batch.runs.append(run_row(self.plan, dataclasses.replace(task, pack=rerun, attempt=0), heir, None,
-                                            "not trained: its online run failed, so there are no final values"))
+            why = "not trained: its online run failed, so there are no final values"
+            never = dataclasses.replace(task, pack=rerun, attempt=0)
+            self._committer.batch.runs.append(run_row(self.plan, never, heir, None, why))
             self._close(rerun, slot, FAILED, heir.run_id)
             self._meter.ended(1, 0.0)
 
@@ -244,7 +246,7 @@ class Driver:
         self._attempts.pop(run_id, None)
 
     def _record(self, outcome: Outcome, word: str) -> None:
-        self._batch.attempts += [attempt_row(outcome, member, word) for member in outcome.task.members]
+        self._committer.batch.attempts += [attempt_row(outcome, member, word) for member in outcome.task.members]
 
     # -- about every second
 
@@ -256,7 +258,7 @@ class Driver:
         self._meter.tick(self._executor.workers())
         for request in take_requests(self._ledger.storage):
             self._obey(request)
-        self._flush(wait=self._batch.size >= BATCH_ROWS)
+        self._flush(wait=self._committer.is_full)
         if self.on_progress:
             self.on_progress(self.status())
 
@@ -275,29 +277,10 @@ class Driver:
             self.on_request(request)
 
     def _flush(self, wait: bool) -> None:
-        """Commit the batch in the background; one commit at a time."""
-        if self._commit is not None:
-            if not wait and not self._commit.done():
-                return
-            self._commit.result()
-        batch, self._batch = self._batch, Batch()
-        waiting = [(task.members, task.attempt) for task in self._in_flight.values()]
-        attempts = [[member.run_id, attempt] for members, attempt in waiting for member in members]
-        attempts += [[row["run_id"], row["attempt"]] for row in batch.runs]
-        progress = {"status": self.status().to_dict(), "in_flight": attempts}
-        self._commit = self._committer.submit(self._write, batch, progress)
-        if wait:
-            self._commit.result()
+        self._committer.flush(self.status(), self._at_work(), wait)
 
-    def _write(self, batch: Batch, progress: dict[str, Any]) -> None:
-        # First what is at stake, so that the next driver can tell which attempts died with this one.
-        self._ledger.storage.write_json(PROGRESS, progress, durable=False)
-        if batch.size:
-            self._ledger.commit(batch.runs, batch.points, batch.attempts)
-            self._ledger.compact()
-        for name in batch.spent:
-            self._ledger.storage.delete(name)
-        self._log.flush()
+    def _at_work(self) -> Attempts:
+        return [[member.run_id, task.attempt] for task in self._in_flight.values() for member in task.members]
 
 
 def _about(task: Task) -> dict[str, object]:

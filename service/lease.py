@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ class Lease:
     def __init__(self, storage: Storage, beat_s: float = BEAT_S, ttl_s: float = TTL_S) -> None:
         self._storage = storage
         self._beat_s, self._ttl_s = beat_s, ttl_s
-        self._token = uuid.uuid4().hex
+        self._holder = {"token": uuid.uuid4().hex, "host": socket.gethostname(), "boot": _boot_id(), "pid": os.getpid(),
+                        "process_started": _process_start(os.getpid())}
         self._beats = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -60,8 +62,9 @@ class Lease:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        if self.taken_by is None and self._is_ours():
-            self._storage.delete(LEASE)
+        with suppress(OSError):  # a storage that has failed: the lease will expire
+            if self.taken_by is None and self._is_ours():
+                self._storage.delete(LEASE)
 
     def _outlive(self) -> str:
         """The other driver's address, once it is certainly dead; raises StudyBusyError on a sign of life."""
@@ -69,8 +72,7 @@ class Lease:
         if other is None:
             return ""  # it has just ended
         who = f"{other.get('host')}:{other.get('pid')}"
-        alive = alive_here(other)
-        if self._moves(other) if alive is None else alive:
+        if alive_here(other) is not False and self._moves(other):
             raise StudyBusyError(f"{self._storage.uri}: the driver {who} is running this study; watch it with "
                                  "`t1t2 status`, or stop it first")
         return who
@@ -91,7 +93,7 @@ class Lease:
         while not self._stop.wait(self._beat_s):
             try:
                 current = self._read()
-                if current is not None and current["token"] != self._token:
+                if current is not None and current["token"] != self._holder["token"]:
                     self.taken_by = f"{current.get('host')}:{current.get('pid')}"
                     return
                 self._storage.write(LEASE, self._content(), durable=False)
@@ -100,9 +102,7 @@ class Lease:
 
     def _content(self) -> bytes:
         self._beats += 1
-        return json.dumps({"token": self._token, "host": socket.gethostname(), "boot": _boot_id(), "pid": os.getpid(),
-                           "process_started": _process_start(os.getpid()), "beats": self._beats,
-                           "time": datetime.now(UTC).isoformat()}).encode()
+        return json.dumps({**self._holder, "beats": self._beats, "time": datetime.now(UTC).isoformat()}).encode()
 
     def _read(self) -> dict[str, Any] | None:
         try:
@@ -112,7 +112,7 @@ class Lease:
 
     def _is_ours(self) -> bool:
         current = self._read()
-        return current is not None and current["token"] == self._token
+        return current is not None and current["token"] == self._holder["token"]
 
 
 def alive_here(lease: dict[str, Any]) -> bool | None:

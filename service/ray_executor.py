@@ -21,7 +21,7 @@ CALL_S = 0.2  # how long one call to an actor should take: very short packs are 
 LARGEST_CALL = 256
 QUEUE_UP_TO_S = 5.0  # an actor gets a second call while one is running only if packs are shorter than this
 POLL_S = 2.0  # how often to look at the cluster's nodes
-START_FAILURES = 5  # in a row, with no actor working, before the study ends with the reason
+START_FAILURES = 3  # in a row, with no actor working, before the study ends with the reason
 
 
 class RayWorker:
@@ -182,7 +182,8 @@ class RayExecutor:
         self._notice("actor_lost", f"did not start: {_reason(cause or error)}", {})
         self._start_failures += 1
         self._next_start = time.monotonic() + min(30.0, 0.5 * 2**self._start_failures)
-        if self.workers() == 0 and (self._start_failures >= START_FAILURES or isinstance(cause, ConfigError)):
+        hopeless = self._start_failures >= START_FAILURES or isinstance(cause, ConfigError | StudyError)
+        if hopeless and self.workers() == 0:
             raise StudyError(f"no actor starts: {_reason(cause or error)}") from None
 
     # -- actors and nodes

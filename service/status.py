@@ -109,13 +109,13 @@ class EventLog:
         if self._listener:
             self._listener(event)
 
-    def flush(self) -> None:
-        """Write the current segment; start the next one when it is full."""
+    def flush(self, storage: Storage | None = None) -> None:
+        """Write the current segment, to ``storage`` if given; start the next one when it is full."""
         lines = self._lines[:]  # another thread may be adding
         if len(lines) == self._written:
             return
         content = b"".join(lines)
-        self._storage.write(f"events/{self._prefix}-{self._segment:04d}.jsonl", content, durable=False)
+        (storage or self._storage).write(f"events/{self._prefix}-{self._segment:04d}.jsonl", content, durable=False)
         self._written = len(lines)
         if len(content) >= SEGMENT_BYTES:
             del self._lines[: len(lines)]

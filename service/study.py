@@ -8,12 +8,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from service.driver import Driver
-from service.errors import AnotherStudyError, SpecError, StorageError, StudyError, StudyNotFoundError
+from service.errors import AnotherStudyError, SpecError, StudyError, StudyNotFoundError
 from service.executors import Executor
 from service.lease import LEASE, Lease
 from service.ledger import Ledger, Recovered
@@ -36,6 +36,8 @@ from service.status import (
 from service.storage import Storage
 from service.worker import WorkerSetup, load_function
 from trainers.config import ConfigError
+
+FIRST_TRIES = 3  # a place that cannot be written at all is soon known
 
 
 def run_study(spec: StudySpec, out: str | Path | Storage, *, address: str | None = None,
@@ -125,11 +127,12 @@ def _setup(spec: StudySpec, storage: Storage, study: dict[str, Any]) -> WorkerSe
 def _leased(storage: Storage) -> Iterator[tuple[Lease, str | None]]:
     """Hold the study's lease; leave no trace of a study that never began."""
     is_new = storage.is_local and not os.path.exists(storage.root)
-    lease = Lease(storage)
+    lease = Lease(Storage(storage.uri, tries=FIRST_TRIES))
     try:
         dead = lease.acquire()
-    except (OSError, StorageError) as error:
-        raise StudyError(f"{storage.uri}: cannot be written ({error}); give a place where you may write") from None
+    except OSError as error:
+        raise StudyError(f"{storage.uri}: cannot be written ({error.__cause__ or error}); give a place where you may "
+                         "write") from None
     try:
         yield lease, dead
     finally:
@@ -195,12 +198,10 @@ def _drive(driver: Driver, ledger: Ledger, study: dict[str, Any], storage: Stora
         raise
     finally:
         status = driver.status(state, error)
-        try:
-            storage.write_json(PROGRESS, {"status": status.to_dict(), "in_flight": []})
-            log.flush()
-        except OSError:
-            if error is None:
-                raise
+        with suppress(OSError) if error else nullcontext():
+            last = storage if error is None else Storage(storage.uri, tries=1)  # it may be what has failed
+            last.write_json(PROGRESS, {"status": status.to_dict(), "in_flight": driver.abandoned()})
+            log.flush(last)
     if driver.on_progress:
         driver.on_progress(status)
     return status

@@ -86,7 +86,8 @@ def test_seeds_and_values_are_pinned() -> None:
     """A change here changes every study made before: flag it in CHANGELOG.md."""
     member = make_plan(toy_spec()).member("online", 1, 2)
     assert member.seed == 3280586427470477379
-    assert member.initial == {'log10_l2_layer1': -4.1783831255451895, 'log10_l2_layer2': -3.377445733819136, 'input_noise_std': 0.8379816250550192}
+    assert member.initial == {"log10_l2_layer1": -4.1783831255451895, "log10_l2_layer2": -3.377445733819136,
+                              "input_noise_std": 0.8379816250550192}
 
 
 def test_the_order_of_tables_is_that_of_the_plan() -> None:

@@ -105,7 +105,8 @@ def test_the_manifest_says_what_was_run_and_where(calm: Path) -> None:
     study = read_study(str(calm))
     assert study["schema_version"] == SCHEMA_VERSION
     assert study["study_hash"] == toy_spec().hash == read_spec(str(calm)).hash
-    assert study["tables"] | {"published_at": ""} == {"runs": 42, "trajectories": 84, "attempts": 42, "published_at": ""}
+    tables = study["tables"]
+    assert [tables[name] for name in ("runs", "trajectories", "attempts")] == [42, 84, 42]
     assert study["provenance"]["hardware"]["cpus"] == os.cpu_count()
     assert study["provenance"]["versions"]["torch"]
 
@@ -185,7 +186,8 @@ def test_failure_and_divergence_are_results(tmp_path: Path, pack_size: int) -> N
     assert diverged["log10_l2_layer1_final"].notna().all()
     assert set(runs["error"].dropna()) == {"RuntimeError: this seed is poisoned",
                                            "not trained: its online run failed, so there are no final values"}
-    assert not (table(tmp_path / "toy", "trajectories")["run_id"].isin(runs[runs["status"] == "failed"]["run_id"])).any()
+    failed = runs[runs["status"] == "failed"]["run_id"]
+    assert not table(tmp_path / "toy", "trajectories")["run_id"].isin(failed).any()
 
 
 def test_retrying_failed_runs(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""Commits rows in the background, one batch at a time, so that a slow storage does not keep the workers waiting."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from service.ledger import Ledger
+from service.rows import Batch
+from service.status import PROGRESS, EventLog, StudyStatus
+
+BATCH_ROWS = 50_000  # more than this and the driver waits for the commit before
+
+Attempts = list[list[object]]  # of [run_id, attempt]
+
+
+class Committer:
+    """Collects rows in :attr:`batch`; :meth:`flush` hands them to a thread that writes them."""
+
+    def __init__(self, ledger: Ledger, log: EventLog) -> None:
+        self._ledger, self._log = ledger, log
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._commit: Future[None] | None = None
+        self._committing: Attempts = []
+        self.batch = Batch()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the batch should wait no longer."""
+        return self.batch.size >= BATCH_ROWS
+
+    def uncommitted(self) -> Attempts:
+        """Attempts that have ended and would be lost if the driver died now."""
+        return [*self._committing, *_attempts(self.batch)]
+
+    def flush(self, status: StudyStatus, in_flight: Attempts, wait: bool) -> None:
+        """Commit the batch after the one before; without ``wait``, not yet if that one is still being written.
+
+        Raises what went wrong with the one before, or with this one if it waits.
+        """
+        if self._commit is not None:
+            if not wait and not self._commit.done():
+                return
+            self._commit.result()
+        batch, self.batch = self.batch, Batch()
+        self._committing = _attempts(batch)
+        at_stake = [*in_flight, *self._committing]
+        self._commit = self._thread.submit(self._write, batch, {"status": status.to_dict(), "in_flight": at_stake})
+        if wait:
+            self._commit.result()
+            self._committing = []
+
+    def close(self) -> None:
+        """Wait for the thread."""
+        self._thread.shutdown(wait=True)
+
+    def _write(self, batch: Batch, progress: dict[str, object]) -> None:
+        # First what is at stake, so that the next driver can tell which attempts died with this one.
+        self._ledger.storage.write_json(PROGRESS, progress, durable=False)
+        if batch.size:
+            self._ledger.commit(batch.runs, batch.points, batch.attempts)
+            self._ledger.compact()
+        for name in batch.spent:
+            self._ledger.storage.delete(name)
+        self._log.flush()
+
+
+def _attempts(batch: Batch) -> Attempts:
+    return [[row["run_id"], row["attempt"]] for row in batch.runs]
