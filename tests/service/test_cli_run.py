@@ -85,7 +85,9 @@ def test_ctrl_c_and_the_same_command_again_train_nothing_twice(tmp_path: Path, e
 
 
 @pytest.mark.slow
-def test_failed_runs_of_a_users_own_trainer_are_told_and_make_exit_code_1(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_failed_runs_of_a_users_own_trainer_are_told_as_exit_code_1(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
     write_spec(tmp_path / "toy.toml", trainer="mine:failing", execution={"failure_retries": 0})
     (tmp_path / "mine.py").write_text((ROOT / "tests/service/toy.py").read_text())
     script = Path(sys.executable).with_name("t1t2")
