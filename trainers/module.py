@@ -4,14 +4,16 @@ One run's loss is a function f(θ, h, x, y, ε) of tensors alone. ``vmap`` evalu
 over that gives gradients and, once more, the mixed derivatives; forward over reverse the tangents of ``forward``.
 
 Batch normalisation. The network has no state but θ, so that packs, checkpoints and resumption are exact: there are no
-running averages. A T1 batch is normalised by its own statistics, and its gradient flows through them. All that is clean,
-the T2 batch of an outer step as well as every evaluation, is normalised by the statistics that a fixed sample of T1 has
-at the very θ in question: its first 256 examples, without noise. So the C2 that an outer step descends is the C2 that is
-reported; the prediction for one example does not depend on others in its batch; nothing of T2 or test leaks into it;
-and C2 depends on the hyperparameters through θ alone, as the hypergradients assume. v = ∇θ C2 includes the path through
-the statistics.
-# DIFFERENCE: the authors' code normalises the T2 stream by a running average of the statistics of the noisy T1 batches,
-# which depend on n0 themselves and lag behind θ; as here, T1 supplies the statistics.
+running averages. A T1 batch is normalised by its own statistics, and its gradient flows through them. What is clean,
+the T2 batch of an outer step as well as every evaluation, is normalised by the statistics that a fixed sample of T1
+has at the very θ in question: its first 256 examples, without noise. So the C2 that an outer step descends is the C2
+that is reported; the prediction for one example does not depend on others in its batch; nothing of T2 or test leaks
+into it; and C2 depends on the hyperparameters through θ alone, as the hypergradients assume. v = ∇θ C2 includes the
+path through the statistics.
+
+# DIFFERENCE: the authors' code (github.com/jelennal/t1t2, models/layers/batchnorm.py) normalises the T2 stream by a
+running average of the statistics of the noisy T1 batches, which depend on n0 themselves and lag behind θ; as here,
+T1 supplies the statistics.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -39,14 +42,21 @@ Noise = dict[int, Tensor]  # ε by noise site
 
 @dataclass(frozen=True)
 class Trace:
-    """One batch of every member, what θ made of it, and ∇θ C there."""
+    """One batch of every member and what θ made of it."""
 
     x: Tensor  # [P, B, ...]
     y: Tensor  # [P, B]
     h: Tensor | None  # [P, H]; None: clean
     noise: Noise  # [P, B, ...] each
+    theta: Tensor  # [P, N], the leaf of the graph of
+    losses: Tensor  # C [P]
     logits: Tensor  # [P, B, classes]
-    gradient: Tensor  # [P, N]
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """∇θ C [P, N]. Taken at most once, which frees the graph; a trace whose gradient nobody wants costs none."""
+        (gradient,) = torch.autograd.grad(self.losses, self.theta, torch.ones_like(self.losses))
+        return gradient
 
 
 class StackedModule:
@@ -88,13 +98,12 @@ class StackedModule:
 
     def linearise(self, theta: Tensor, x: Tensor, y: Tensor, h: Tensor | None = None,
                   noise: list[Tensor | None] | None = None) -> Trace:
-        """One forward and backward pass over batches x [P, B, ...], y [P, B]; without ``h`` it is clean."""
+        """One forward pass over batches x [P, B, ...], y [P, B]; without ``h`` it is clean."""
         draws = {site: drawn for site, drawn in enumerate(noise or ()) if drawn is not None}
         with torch.enable_grad():
             at = theta.detach().requires_grad_()
             losses, logits = self._losses(at, h, x, y, draws)
-            (gradient,) = torch.autograd.grad(losses.sum(), at)
-        return Trace(x, y, h, draws, logits.detach(), gradient)
+        return Trace(x, y, h, draws, at, losses, logits.detach())
 
     def loss(self, trace: Trace) -> Tensor:
         """Mean cross-entropy of the traced batch against the labels, [P]."""
@@ -102,7 +111,7 @@ class StackedModule:
         return -log_p.gather(2, trace.y.unsqueeze(2)).mean((1, 2))
 
     def gradient(self, trace: Trace) -> Tensor:
-        """∇θ C of the traced batch, [P, N]; the caller may write into it."""
+        """∇θ C of the traced batch, [P, N]; the caller may write into it, but not into θ before."""
         return trace.gradient.clone()
 
     def scaled_gradient(self, trace: Trace, scale: Tensor | float) -> Tensor:

@@ -127,6 +127,8 @@ def check_derivatives(config: TrainConfig, network: StackedModule) -> None:
     for (column, _), name in zip(layout.custom, config.hyperparameters.custom, strict=True):
         found = [float(slope[column]) for slope in slopes]
         if not all(map(math.isfinite, found)) or not any(found):
-            raise ConfigError(f"hyperparameters.custom = {name!r}: the gradient's derivative with respect to its value is "
-                              f"{found} along a random direction, at three values of its box: must be finite and not "
-                              "always 0, so the value must act on the training by differentiable operations of torch")
+            raise ConfigError(
+                f"hyperparameters.custom = {name!r}: at three values of its box the gradient's derivative with respect "
+                f"to the value, along a random direction, is {found}: must be finite and not always 0; let the value "
+                "act on the training by differentiable operations of torch"
+            )

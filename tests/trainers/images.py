@@ -1,0 +1,109 @@
+"""Small float64 problems with images, the models that a user might bring, and differences of real trainings."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trainers import Member, Point, Problem, TrainConfig, train
+from trainers.config import DataConfig, HyperparameterConfig, InnerConfig, ModelConfig, OuterConfig, Range
+from trainers.data import Split
+
+STEP = 1e-5  # of the central differences
+ALL_KINDS = HyperparameterConfig(
+    log10_l2=Range(-5.5, 0.0, scope="layer"),
+    hidden_noise_std=Range(0.0, 0.8, scope="layer"),
+    label_smoothing=Range(0.0, 0.5),
+)
+
+
+def image_split(seed: int = 0, shape: tuple[int, ...] = (1, 4, 4), classes: int = 3) -> Split:
+    """Gaussian images with random labels."""
+    draw = np.random.default_rng(seed)
+    parts = [
+        (draw.normal(size=(n, *shape)).astype(np.float32), draw.integers(0, classes, n).astype(np.int64))
+        for n in (24, 13, 10)
+    ]
+    return Split(*[array for part in parts for array in part], classes=classes, data_hash=f"images-{seed}")
+
+
+def image_config(
+    model: ModelConfig,
+    hyperparameters: HyperparameterConfig | None = None,
+    inner: dict[str, object] | None = None,
+    outer: dict[str, object] | None = None,
+    record_every: int = 1,
+) -> TrainConfig:
+    """Batches of 8 of 24 images, the whole of T2 in every outer step."""
+    inner = {"steps": 1, "batch_size": 8, "learning_rate": 0.3, "schedule": "constant"} | (inner or {})
+    outer = {"estimator": "t1t2", "every": 1, "batch_size": 0} | (outer or {})
+    return TrainConfig(
+        data=DataConfig(t1_size=24, t2_size=13, test_size=10),
+        model=model,
+        hyperparameters=hyperparameters or HyperparameterConfig(),
+        inner=InnerConfig(**inner),  # type: ignore[arg-type]
+        outer=OuterConfig(**outer),  # type: ignore[arg-type]
+        record_every=record_every,
+        dtype="float64",
+    )
+
+
+def small_cnn(batch_norm: bool = False, activation: str = "tanh") -> ModelConfig:
+    """Two stages, for images of 4×4."""
+    return ModelConfig("cnn", channels=(2, 3), batch_norm=batch_norm, activation=activation)  # type: ignore[arg-type]
+
+
+def users(function: str) -> ModelConfig:
+    """The model that a function below returns."""
+    return ModelConfig(f"tests.trainers.images:{function}")
+
+
+def middle(problem: Problem) -> dict[str, float]:
+    """The middle of every box."""
+    return {n: (box.low + box.high) / 2 for n, box in zip(problem.layout.names, problem.layout.ranges, strict=True)}
+
+
+def last_point(problem: Problem, config: TrainConfig, values: dict[str, float], online: bool) -> Point:
+    """Of a training with seed 7."""
+    return [r for r in train(problem, config, [Member(7, values)], online=online) if isinstance(r, Point)][-1]
+
+
+def differences(problem: Problem, config: TrainConfig, values: dict[str, float]) -> dict[str, float]:
+    """dC2/dh of a whole training with fixed hyperparameters, by central differences of its T2 loss."""
+    out = {}
+    for name, value in values.items():
+        moved = [values | {name: value + by} for by in (STEP, -STEP)]
+        above, below = (last_point(problem, config, at, online=False).t2_loss for at in moved)
+        out[name] = (above - below) / (2 * STEP)
+    return out
+
+
+class Residual(nn.Module):
+    """What a user may write: a skip connection, a group normalisation, a constant, parameters of its own."""
+
+    noise_sites = ("inner.0",)
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(3))
+        self.register_buffer("offset", torch.linspace(-1, 1, inputs))
+        self.inner = nn.Sequential(nn.Linear(inputs, 6), nn.GroupNorm(1, 6), nn.SiLU(), nn.Linear(6, inputs))
+        self.out = nn.Linear(inputs, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1) + self.offset
+        return self.gain * self.out(x + self.inner(x))
+
+
+def residual(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    return Residual(int(np.prod(input_shape)), classes)
+
+
+def with_batch_norm(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Batch normalisation of vectors, twice, one of them in use at two places."""
+    shared = nn.BatchNorm1d(5)
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(int(np.prod(input_shape)), 5), shared, nn.Tanh(), nn.Linear(5, 5), shared, nn.Tanh(),
+        nn.BatchNorm1d(5, affine=False, eps=1e-3), nn.Linear(5, classes),
+    )
