@@ -29,8 +29,8 @@ def status(study: StudyArgument, as_json: JsonOption = False) -> None:
 
     screen = console()
     screen.print(progress_view(found))
-    if hint := _next_command(found):
-        screen.print(hint, style="dim", markup=False)
+    for wish, command in _next_commands(found).items():
+        screen.print(f"{wish}  {command}", style="dim", markup=False, soft_wrap=True)
 
 
 def watch(
@@ -146,10 +146,11 @@ def _ask(study: str, action: Action, effect: str, as_json: bool, **arguments: in
         print(f"start one:  t1t2 resume {uri}")
 
 
-def _next_command(found: StudyStatus) -> str:
-    if found.state == "paused" and found.driver_alive:
-        return f"go on:  t1t2 resume {found.uri}"
-    if found.state == "completed":
-        retries = f"    once more, the failed runs:  t1t2 retry {found.uri} --failed" if found.failed else ""
-        return f"results:  t1t2 results {found.uri}    report:  t1t2 report {found.uri}{retries}"
-    return "" if found.driver_alive else f"no driver runs; go on:  t1t2 resume {found.uri}"
+def _next_commands(found: StudyStatus) -> dict[str, str]:
+    """What the user may want to do now, and the command for it."""
+    if found.driver_alive:
+        return {"go on:": f"t1t2 resume {found.uri}"} if found.state == "paused" else {}
+    if found.state != "completed":
+        return {"no driver runs; go on:": f"t1t2 resume {found.uri}"}
+    retry = {"train the failed runs again:": f"t1t2 retry {found.uri} --failed"} if found.failed else {}
+    return {"results:": f"t1t2 results {found.uri}", "report:": f"t1t2 report {found.uri}", **retry}

@@ -107,8 +107,8 @@ def test_watch_follows_a_study_to_its_end(tmp_path: Path, capsys: pytest.Capture
 
 def test_failed_runs_are_trained_again_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "toy"
-    changes: dict[str, Any] = {"trainer": "tests.service.toy:failing", "configurations": 6,
-                               "execution": {"failure_retries": 0}}
+    changes: dict[str, Any] = {"trainer": "tests.service.toy:failing", "configurations": 6, "arms": ["initial", "online"],
+                               "grid": {}, "execution": {"failure_retries": 0}}
     before = run_toy(out, **changes)
     assert before.failed > 0
     assert main(["watch", str(out)]) == 1
@@ -151,7 +151,7 @@ def test_list_names_the_studies_of_a_root(tmp_path: Path, capsys: pytest.Capture
     assert [study["name"] for study in listed] == ["a", "b"]
     rows = [line.split() for line in _printed(capsys, "list", str(tmp_path)).splitlines()]
     assert rows[0][:6] == ["study", "state", "done", "planned", "diverged", "failed"]
-    assert [row[:4] for row in rows[1:]] == [["a", "completed", "14", "14"], ["b", "completed", "14", "14"]]
+    assert [row[:4] for row in rows[1:]] == [["a", "completed", "22", "22"], ["b", "completed", "22", "22"]]
 
 
 def _printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
