@@ -133,6 +133,9 @@ def _drive(drive: Callable[..., StudyStatus], again: str, as_json: bool, *, with
     except StorageError as error:
         print(f"error: {error}\nwhat was finished is kept; go on with:\n  {again}", file=sys.stderr)
         raise typer.Exit(FAILED) from None
+    except KeyboardInterrupt:  # before there was a driver to stop, or twice
+        print(f"interrupted; go on with:\n  {again}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
     if status.state in ("interrupted", "cancelled"):
         left = status.total_planned - status.total_done
         print(f"{status.state}: {status.total_done:,} of {status.total_planned:,} runs are kept, {left:,} are left. "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli_console import FAILED, STUDIES, JsonOption, StudyArgument, console, print_json, study_at
+from service.cli_console import FAILED, INTERRUPTED, STUDIES, JsonOption, StudyArgument, console, print_json, study_at
 
 if TYPE_CHECKING:
     from service import StudyStatus
@@ -48,16 +49,21 @@ def watch(
     from service.display import live
 
     uri = study_at(study)
-    with live(console()) as (on_progress, _):
-        while True:
-            found = read_status(uri)
-            if as_json:
-                print(json.dumps(found.to_dict()), flush=True)
-            else:
-                on_progress(found)
-            if found.finished or found.state == "failed":
-                break
-            time.sleep(every)
+    found = read_status(uri)
+    try:
+        with live(console()) as (on_progress, _):
+            while True:
+                if as_json:
+                    print(json.dumps(found.to_dict()), flush=True)
+                else:
+                    on_progress(found)
+                if found.finished or found.state == "failed":
+                    break
+                time.sleep(every)
+                found = read_status(uri)
+    except KeyboardInterrupt:
+        print(f"no longer watching; the study is {found.state}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
     if found.failed or found.state == "failed":
         raise typer.Exit(FAILED)
 

@@ -27,8 +27,8 @@ STATE_STYLES = {"completed": "bold green", "running": "bold cyan", "paused": "bo
 # What a person wants to see among the events; the rest is in the study's events/ files.
 WARNINGS = frozenset({"node_lost", "actor_lost", "run_diverged", "run_failed", "run_lost", "shard_corrupt",
                       "storage_retry"})
-TOLD_EVENTS = WARNINGS | {"resumed", "node_added", "node_draining", "retry", "paused", "unpaused", "extended",
-                          "cancelled", "interrupted"}
+TOLD_EVENTS = WARNINGS | {"study_started", "resumed", "node_added", "node_draining", "retry", "paused", "unpaused",
+                          "extended", "cancelled", "interrupted"}
 
 
 def duration(seconds: float | None) -> str:
@@ -85,6 +85,8 @@ def pace_line(status: StudyStatus) -> str:
     words.append(f"took {used}" if status.finished else f"{used} so far")
     if status.actors and not status.finished:
         words.append(f"{status.actors} actors, {status.in_flight} runs in flight")
+    elif status.state == "running":
+        words.append("actors are starting")
     if status.utilisation is not None:
         words.append(f"{status.utilisation:.0%} busy")
     if status.driver and not status.finished:

@@ -1,6 +1,9 @@
 """Steering studies by their storage alone, while a driver runs in another thread."""
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +19,7 @@ from service.cli import main
 from service.errors import StudyNotFoundError
 from tests.service.toy_studies import run_toy
 
+ROOT = Path(__file__).parents[2]
 SLOW: dict[str, Any] = {"trainer": "tests.service.toy:slow", "arms": ["initial", "online", "rerun"], "grid": {},
                         "models": [{"hidden": [8]}]}
 
@@ -107,8 +111,8 @@ def test_watch_follows_a_study_to_its_end(tmp_path: Path, capsys: pytest.Capture
 
 def test_failed_runs_are_trained_again_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "toy"
-    changes: dict[str, Any] = {"trainer": "tests.service.toy:failing", "configurations": 6, "arms": ["initial", "online"],
-                               "grid": {}, "execution": {"failure_retries": 0}}
+    changes: dict[str, Any] = {"trainer": "tests.service.toy:failing", "configurations": 6, "grid": {},
+                               "arms": ["initial", "online"], "execution": {"failure_retries": 0}}
     before = run_toy(out, **changes)
     assert before.failed > 0
     assert main(["watch", str(out)]) == 1
@@ -157,3 +161,18 @@ def test_list_names_the_studies_of_a_root(tmp_path: Path, capsys: pytest.Capture
 def _printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert main(words) == 0
     return capsys.readouterr().out
+
+
+def test_ctrl_c_ends_the_watching_and_not_the_study(tmp_path: Path) -> None:
+    out = tmp_path / "toy"
+    with driving(out, configurations=4):
+        await_status(out, lambda status: status.state == "running")
+        watcher = subprocess.Popen([sys.executable, "-m", "service.cli", "watch", str(out), "--every", "0.2"], cwd=ROOT,
+                                   text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline().startswith("toy: running, ")
+        watcher.send_signal(signal.SIGINT)
+        _, err = watcher.communicate(timeout=60)
+        assert watcher.returncode == 130
+        assert err == "no longer watching; the study is running\n"
+    assert read_status(str(out)).state == "completed"

@@ -64,6 +64,12 @@ def test_a_finished_study_shows_no_time_left() -> None:
     assert "lost" not in text
 
 
+def test_a_study_whose_actors_are_starting_says_so() -> None:
+    assert "actors are starting" in shown(dataclasses.replace(RUNNING, actors=0, in_flight=0))
+    assert "actors are starting" not in shown(RUNNING)
+    assert "actors are starting" not in shown(dataclasses.replace(COMPLETED, actors=0))
+
+
 def test_an_error_is_shown() -> None:
     assert "disk full" in shown(dataclasses.replace(RUNNING, state="failed", error="disk full"))
 
