@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.frames import NotComputable
+from analysis.frames import NotComputable, one_arm
 from analysis.intervals import Estimate, bootstrap
 from analysis.load import Study
 from analysis.overhead import time_overhead
@@ -54,10 +54,10 @@ def _same_problem(first: Study, second: Study) -> bool:
 
 def _row(study: Study, model: str, region: Region | NotComputable, reference: str, seed: int) -> dict[str, Any]:
     runs = study.runs[study.runs["model"] == model]
-    online = runs[runs["arm"] == "online"]
+    online = one_arm(runs, model, "online")
     row: dict[str, Any] = {
         "study": study.name, "estimator": (study.spec.get("outer") or {}).get("estimator"), "model": model,
-        "reference": None, "n": int((online["status"] != "failed").sum()),
+        "reference": None, "n": len(online),
         "diverged": int((online["status"] == "diverged").sum()), "volume": np.nan,
     }
     reasons = []
@@ -69,7 +69,7 @@ def _row(study: Study, model: str, region: Region | NotComputable, reference: st
     else:
         reasons.append(shares.reason)
     for arm in ("online", "rerun", "initial"):
-        losses = runs.loc[(runs["arm"] == arm) & (runs["status"] == "completed"), "test_loss"].to_numpy(dtype=float)
+        losses = one_arm(runs, model, arm, completed=True)["test_loss"].to_numpy(dtype=float)
         row |= _columns(f"{arm}_test_loss", bootstrap(losses, np.mean, seed=seed))
     cost = time_overhead(runs, seed=seed)
     if isinstance(cost, NotComputable):

@@ -16,6 +16,7 @@ from analysis.frames import (
     hyperparameters,
     layers,
     missing_arms,
+    one_arm,
     positions,
     scaled,
     tie_layers,
@@ -41,8 +42,7 @@ def contraction_ratios(
     absent = missing_arms(runs, "online", model=model)
     if absent:
         return absent
-    tied = tie_layers(runs)
-    online = tied[(tied["arm"] == "online") & (tied["model"] == model) & (tied["status"] == "completed")]
+    online = one_arm(runs, model, "online", completed=True)
     names = [h for h in hyperparameters(online) if h in boxes]
     if not names:
         return NotComputable(f"no hyperparameter of model {model} varies between its starts")
@@ -120,6 +120,8 @@ def distance_over_steps(study: Study, region: Region) -> pd.DataFrame | NotCompu
     absent = missing_arms(study.runs, "online", model=region.model)
     if absent:
         return absent
+    if not study.has("trajectories"):
+        return NotComputable("no recorded steps: the study has no trajectories table")
     names = region.surface.names
     members = layers(hyperparameters(study.runs))
     tied = {h: "(" + " + ".join(f'"{c}"' for c in members[h]) + f") / {len(members[h])}" for h in names}
@@ -143,8 +145,7 @@ def distance_over_steps(study: Study, region: Region) -> pd.DataFrame | NotCompu
 
 
 def _starts(runs: pd.DataFrame, region: Region) -> tuple[Floats, Floats]:
-    online = runs[(runs["arm"] == "online") & (runs["model"] == region.model) & (runs["status"] != "failed")]
-    distance = region.distance(positions(tie_layers(online), region.surface.names, "initial"))
+    distance = region.distance(positions(one_arm(runs, region.model, "online"), region.surface.names, "initial"))
     return distance, np.ones(len(distance))
 
 

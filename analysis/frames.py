@@ -87,6 +87,17 @@ def positions(runs: pd.DataFrame, names: Sequence[str], end: str) -> Floats:
     return runs[[f"{h}_{end}" for h in names]].to_numpy(dtype=float)
 
 
+def one_arm(runs: pd.DataFrame, model: str, arm: str, *, completed: bool = False) -> pd.DataFrame:
+    """The runs of one model in one arm with their layers tied, ordered by configuration, failed ones left out.
+
+    ``completed`` leaves the diverged ones out too. The order matters to every bootstrap: the same runs in another order
+    in the file must give the same intervals.
+    """
+    status = runs["status"] == "completed" if completed else runs["status"] != "failed"
+    chosen = runs[(runs["arm"] == arm) & (runs["model"] == model) & status]
+    return tie_layers(chosen.sort_values(["config_index", "replicate"], kind="stable", ignore_index=True))
+
+
 def pairs(runs: pd.DataFrame, first: str, second: str, model: str | None = None) -> pd.DataFrame:
     """One row for each configuration that has both arms; the result columns with the arm as suffix.
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.frames import Floats, NotComputable, missing_arms, pairs
+from analysis.frames import Floats, NotComputable, missing_arms, one_arm, pairs
 from analysis.intervals import Estimate, bootstrap, wilson
 from analysis.region import Region
 
@@ -138,11 +138,10 @@ def against_best_cell(
     absent = missing_arms(runs, arm, model=region.model)
     if absent:
         return absent
-    mine = runs[(runs["model"] == region.model) & (runs["status"] == "completed")]
+    grid = one_arm(runs, region.model, "grid", completed=True)
     cell = region.cells.loc[(region.cells[list(region.best)] == pd.Series(region.best)).all(axis=1), "cell"].iloc[0]
-    at_best = mine.loc[(mine["arm"] == "grid") & (mine["config_index"] == cell), metric].to_numpy(dtype=float)
-    values = mine.loc[mine["arm"] == arm, metric].to_numpy(dtype=float)
-    grid = mine[mine["arm"] == "grid"]
+    at_best = grid.loc[grid["config_index"] == cell, metric].to_numpy(dtype=float)
+    values = one_arm(runs, region.model, arm, completed=True)[metric].to_numpy(dtype=float)
     noise = float(np.sqrt(grid.groupby("config_index")[metric].var().median()))
     if not np.isfinite(noise):
         return NotComputable(f"one replicate for each grid cell of model {region.model}: no seed noise for {metric}")

@@ -96,6 +96,10 @@ class Study:
         """Hyperparameter -> (low, high), per-layer ones tied."""
         return frames.boxes(self.runs, self.spec)
 
+    def has(self, table: str) -> bool:
+        """Whether the study has anything of ``table``: runs, trajectories or attempts."""
+        return any(self._files[table])
+
     def sql(self, query: str) -> pd.DataFrame:
         """Ask DuckDB about the views ``runs``, ``trajectories`` and ``attempts``.
 

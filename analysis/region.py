@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 from scipy.stats import qmc
 from statsmodels.stats.contingency_tables import mcnemar
 
-from analysis.frames import Boxes, Floats, NotComputable, missing_arms, positions, scaled, tie_layers
+from analysis.frames import Boxes, Floats, NotComputable, missing_arms, one_arm, positions, scaled
 from analysis.intervals import Estimate, bootstrap, wilson
 from analysis.surface import Surface, fit_surface
 
@@ -179,9 +179,8 @@ def region_points(runs: pd.DataFrame, region: Region) -> pd.DataFrame:
     Columns: run_id, config_index, replicate, status, and start_ and end_ followed by inside, distance (box units) and
     quantile (share of the box that is better).
     """
-    tied = tie_layers(runs)
-    online = tied[(tied["arm"] == "online") & (tied["model"] == region.model) & (tied["status"] != "failed")]
-    out = online[[c for c in ("run_id", "config_index", "replicate", "status") if c in online]].reset_index(drop=True)
+    online = one_arm(runs, region.model, "online")
+    out = online[[c for c in ("run_id", "config_index", "replicate", "status") if c in online]].copy()
     for name, end in (("start", "initial"), ("end", "final")):
         points = positions(online, region.surface.names, end)
         if end == "final":
@@ -244,8 +243,7 @@ def region_stability(runs: pd.DataFrame, region: Region, *, seed: int = 0, draws
 
     Every drawn surface has its own best cell and threshold. Above 500 online runs, 500 evenly spaced ones are used.
     """
-    tied = tie_layers(runs)
-    online = tied[(tied["arm"] == "online") & (tied["model"] == region.model) & (tied["status"] == "completed")]
+    online = one_arm(runs, region.model, "online", completed=True)
     online = online.iloc[np.unique(np.linspace(0, len(online) - 1, 500).astype(int))] if len(online) else online
     surface = region.surface
     low, high = surface.box.T
