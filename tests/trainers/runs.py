@@ -35,6 +35,11 @@ def checkpoints(records: Sequence[Record]) -> list[Checkpoint]:
     return [r for r in records if isinstance(r, Checkpoint)]
 
 
+def after(records: Sequence[Record], step: int) -> list[Record]:
+    """What a training resumed at ``step`` has to give again."""
+    return [r for r in records if isinstance(r, Result) or r.step > step]
+
+
 def of_member(records: Sequence[Record], member: int) -> list[Record]:
     return [r for r in records if not isinstance(r, Checkpoint) and r.member == member]
 
@@ -47,7 +52,7 @@ def bits(records: Sequence[Record]) -> list[str]:
         if isinstance(record, Checkpoint):
             content["tensors"] = {
                 name: (str(t.dtype), tuple(t.shape), t.numpy().tobytes())
-                for name, t in record.tensors.items()
+                for name, t in sorted(record.tensors.items())
                 if name != "seconds"
             }
         out.append(f"{type(record).__name__} {content!r}")
