@@ -175,6 +175,7 @@ app.command(epilog=example("t1t2 results quickstart --columns model,arm,t2_loss 
 app.command(epilog=example("t1t2 report studies/quickstart --out report"))(cli_results.report)
 app.command(epilog=example("t1t2 submit deploy/studies/mnist.toml --address http://head:8265 --storage s3://bucket/studies"))(
     cli_cluster.submit)
+app.command(epilog=example("t1t2 serve studies --port 8080"))(cli_control.serve)
 app.command(epilog=example("t1t2 doctor --spec deploy/studies/quickstart.toml"))(cli_doctor.doctor)
 
 
