@@ -17,7 +17,7 @@ from tests.trainers.images import (
     users,
 )
 from tests.trainers.runs import assert_close, bits, checkpoints, of_member, results, run
-from trainers import Member
+from trainers import Member, Problem
 from trainers.checkpoint import dumps, loads
 from trainers.config import HyperparameterConfig, ModelConfig, Range
 from trainers.hyperparameters import lay_out
@@ -219,3 +219,31 @@ def test_evaluation_in_chunks_equals_the_mean_over_all(monkeypatch):
     monkeypatch.setattr("trainers.module.EVALUATION_ROWS", 9)  # three examples a chunk, one left over
     for found, wanted in zip(problem.network.evaluate(theta, *problem.test), whole, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-12, atol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_a_gpu_gives_what_the_cpu_gives(model):
+    config = image_config(model, ALL_KINDS, outer={"estimator": "forward"})
+    problems = [build_problem(config, image_split(), device) for device in ("cpu", "cuda")]
+    network, draw, rows = problems[0].network, draws(), len(problems[0].t2[1])
+    theta = torch.stack([network.initial(seed) for seed in (1, 2)])
+    h = torch.rand(2, len(problems[0].layout.names), generator=draw, dtype=torch.float64) / 2
+    z = normal(draw, 2, h.shape[1], network.size)
+    noise = [None if site is None else normal(draw, 2, rows, *site) for site in network.noise_shapes]
+    outcomes = [methods(problem, theta, h, z, noise) for problem in problems]
+    for wanted, found in zip(*outcomes, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+
+
+@torch.no_grad()
+def methods(problem: Problem, theta: Tensor, h: Tensor, z: Tensor, noise: list[Tensor | None]) -> list[Tensor]:
+    """What every method gives on the problem's T2, computed where that lies."""
+    network, (x, y) = problem.network, problem.t2
+    theta, h, z = (tensor.to(x) for tensor in (theta, h, z))
+    xs, ys = x.expand(len(theta), *x.shape), y.expand(len(theta), -1)
+    trace = network.linearise(theta, xs, ys, h, [None if drawn is None else drawn.to(x) for drawn in noise])
+    clean = network.linearise(theta, xs, ys)
+    found = [network.gradient(trace), network.gradient(clean), network.contract(theta, trace, z[:, 0]),
+             network.tangent(theta, trace, z, 6), *network.evaluate(theta, x, y)]
+    return [tensor.cpu() for tensor in found]
