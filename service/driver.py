@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import socket
 import time
@@ -125,7 +124,7 @@ class Driver:
             codes = self._status[pack.arm]
             slots = tuple(slot for slot in pack.slots if codes[slot * width + pack.model] == PENDING)
             if slots:
-                yield self._claim(dataclasses.replace(pack, slots=slots)), None, False
+                yield self._claim(pack._replace(slots=slots)), None, False
             if pack.arm == "online" and self._finals:
                 slots = tuple(slot for slot in pack.slots if (pack.model, slot) in self._finals)
                 if slots:
@@ -234,7 +233,7 @@ class Driver:
             rerun = Pack("rerun", pack.model, (slot,))
             heir = self.plan.member("rerun", pack.model, slot, {})
             why = "not trained: its online run failed, so there are no final values"
-            never = dataclasses.replace(task, pack=rerun, attempt=0)
+            never = task._replace(pack=rerun, attempt=0)
             self._committer.batch.runs.append(run_row(self.plan, never, heir, None, why))
             self._close(rerun, slot, FAILED, heir.run_id)
             self._meter.ended(1, 0.0)

@@ -6,14 +6,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from service.plan import Member, Pack
 from service.worker import Finished, Place, Worker, WorkerSetup
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """One attempt at a pack."""
 
     number: int  # unique within a driver
@@ -92,7 +91,8 @@ class SerialExecutor:
         if not self._queue:
             time.sleep(timeout_s)
             return []
-        return run_tasks(self._worker, [self._queue.popleft()])
+        task = self._queue.popleft()
+        return [train(self._worker, task.pack, task.members).outcome(task)]
 
     def workers(self) -> int:
         """Always one."""
@@ -102,18 +102,29 @@ class SerialExecutor:
         """Nothing to stop."""
 
 
-def run_tasks(worker: Worker, tasks: Sequence[Task]) -> list[Outcome]:
-    """Train ``tasks`` one after the other; an exception in one is its own failure."""
-    place = worker.place
-    outcomes = []
-    for task in tasks:
-        started = time.time()
-        try:
-            finished = worker.train(task.pack.arm, task.pack.model, task.members)
-            outcomes.append(Outcome(task, "finished", place, finished, started_at=started))
-        except Exception as error:
-            outcomes.append(Outcome(task, "failed", place, error=describe(error), started_at=started))
-    return outcomes
+class Reply(NamedTuple):
+    """What a worker says about a pack: either what it gave or what went wrong."""
+
+    place: Place
+    started_at: float
+    finished_at: float
+    finished: Finished | None
+    error: str | None
+
+    def outcome(self, task: Task) -> Outcome:
+        """The end of the task whose pack it was."""
+        return Outcome(task, "finished" if self.error is None else "failed", self.place, self.finished, self.error,
+                       self.started_at, self.finished_at)
+
+
+def train(worker: Worker, pack: Pack, members: Sequence[Member]) -> Reply:
+    """Train a pack; an exception is its own failure, not the worker's."""
+    started = time.time()
+    try:
+        finished = worker.train(pack.arm, pack.model, members)
+        return Reply(worker.place, started, time.time(), finished, None)
+    except Exception as error:
+        return Reply(worker.place, started, time.time(), None, describe(error))
 
 
 def describe(error: BaseException) -> str:

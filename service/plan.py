@@ -10,7 +10,8 @@ import dataclasses
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +24,7 @@ from trainers.config import ConfigError, Range, TrainConfig
 STREAMS = {"training": 0, "hyperparameters": 1, "grid_training": 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Pack:
+class Pack(NamedTuple):
     """Runs of one arm and one model that one actor trains together."""
 
     arm: ArmName
@@ -32,8 +32,7 @@ class Pack:
     slots: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One run of a pack: who it is and where it starts."""
 
     run_id: str
@@ -43,6 +42,7 @@ class Member:
     initial: dict[str, float]
 
 
+@lru_cache(maxsize=4096)  # the models and arms of a configuration ask for the same ones
 def stream(seed: int, config_index: int, replicate: int, *name: int) -> int:
     """63 random bits that belong to one place and one named stream of a study."""
     sequence = np.random.SeedSequence(seed, spawn_key=(config_index, replicate, *name))

@@ -12,7 +12,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from service.cluster import Cluster
 from service.errors import StudyError
-from service.executors import Notice, Outcome, Task, run_tasks
+from service.executors import Notice, Outcome, Reply, Task, train
+from service.plan import Member, Pack
 from service.spec import ExecutionConfig
 from service.worker import Place, Worker, WorkerSetup
 from trainers.config import ConfigError
@@ -36,9 +37,9 @@ class RayWorker:
         self._worker.prepare()
         return self._worker.place
 
-    def run(self, tasks: list[Task]) -> list[Outcome]:
+    def run(self, packs: list[tuple[Pack, tuple[Member, ...]]]) -> list[Reply]:
         """Train several packs, one after the other."""
-        return run_tasks(self._worker, tasks)
+        return [train(self._worker, pack, members) for pack, members in packs]
 
 
 @dataclass
@@ -136,7 +137,7 @@ class RayExecutor:
             while (self._queue and len(tasks) < min(self._chunk(), fair) and not tasks[0].alone
                    and not self._queue[0].alone):
                 tasks.append(self._queue.popleft())
-            actor.calls.append((actor.handle.run.remote(tasks), tasks))
+            actor.calls.append((actor.handle.run.remote([(task.pack, task.members) for task in tasks]), tasks))
 
     @staticmethod
     def _refs(actor: _Actor) -> list[ray.ObjectRef[Any]]:
@@ -152,8 +153,10 @@ class RayExecutor:
                 self._start_failures = 0
                 self._notice("actor_started", "", {"node": actor.place.node_ip, "pid": actor.place.pid})
             while actor.calls and actor.calls[0][0] in done:
-                ref, _ = actor.calls[0]
-                outcomes += self._timed(ray.get(ref))
+                ref, tasks = actor.calls[0]
+                replies: list[Reply] = ray.get(ref)
+                self._time(replies)
+                outcomes += [reply.outcome(task) for task, reply in zip(tasks, replies, strict=True)]
                 actor.calls.popleft()
         except RayError as error:
             self._actors.remove(actor)
@@ -171,11 +174,9 @@ class RayExecutor:
             self._kill(actor)
         return outcomes
 
-    def _timed(self, outcomes: list[Outcome]) -> list[Outcome]:
-        took = [o.finished_at - o.started_at for o in outcomes if o.started_at is not None]
-        mean = sum(took) / max(1, len(took))
+    def _time(self, replies: list[Reply]) -> None:
+        mean = sum(reply.finished_at - reply.started_at for reply in replies) / len(replies)
         self._pack_s = mean if self._pack_s is None else 0.8 * self._pack_s + 0.2 * mean
-        return outcomes
 
     def _failed_to_start(self, error: RayError) -> None:
         cause = error.cause if isinstance(error, RayTaskError) else None

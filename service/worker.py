@@ -9,9 +9,9 @@ import logging
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.errors import StudyError
 from service.plan import Member
@@ -40,8 +40,7 @@ class WorkerSetup:
     device: str = "cpu"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a worker runs."""
 
     node_id: str = ""
@@ -50,13 +49,11 @@ class Place:
     pid: int = 0
 
 
-@dataclass(slots=True)
-class Finished:
+class Finished(NamedTuple):
     """A trained pack: one result for each member, and all members' points as columns."""
 
     results: list[Result]
-    points: dict[str, list[Any]] = field(default_factory=dict)  # member, step, t1_loss, t2_loss, and two for each name
-    resumed_at: int = 0  # inner steps that a checkpoint spared
+    points: dict[str, list[Any]]  # member, step, t1_loss, t2_loss, and two for each name
 
 
 class Worker:
@@ -95,7 +92,7 @@ class Worker:
         config = self.setup.configs[model]
         name = checkpoint_name(members)
         resume, points = self._load(name)
-        finished = Finished([], points, resume.step if resume else 0)
+        finished = Finished([], points)
         trained = [Trained(member.seed, member.initial) for member in members]
         for record in self._trainer(model)(config, trained, online=arm == "online",
                                            checkpoint_every=self.setup.checkpoint_every, resume=resume):

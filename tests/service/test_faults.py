@@ -132,8 +132,8 @@ def recovery_s(fight: Battle, attempts: pd.DataFrame) -> tuple[float, float]:
     for kill in fight.killed:
         told = [e.time for e in events if e.fields["node_id"] == kill["node"]]
         known = max([known, *((datetime.fromisoformat(at) - kill["at"]).total_seconds() for at in told)])
-        lost = attempts[(attempts["node_id"] == kill["node"]) & (attempts["outcome"] == "lost")] if kill["node"] else []
-        for run_id in lost["run_id"] if len(lost) else ():
+        lost = attempts[(attempts["outcome"] == "lost") & (attempts["node_id"] == (kill["node"] or "none"))]
+        for run_id in lost["run_id"]:
             starts = attempts[(attempts["run_id"] == run_id) & (attempts["started_at"] > kill["at"])]["started_at"]
             again = max(again, (starts.min() - kill["at"]).total_seconds())
     return known, again
@@ -175,8 +175,7 @@ def test_nothing_is_lost_or_double_whatever_dies(tmp_path: Path, fault_seed: int
 
 def assert_every_loss_is_recorded(fight: Battle, attempts: pd.DataFrame, runs: pd.DataFrame) -> None:
     """Attempts are numbered without a gap, the last one completed; and every actor killed at work left a lost one."""
-    for run_id, found in attempts.groupby("run_id"):
-        found = found.sort_values("attempt")
+    for run_id, found in attempts.sort_values("attempt").groupby("run_id"):
         assert list(found["attempt"]) == list(range(1, len(found) + 1)), run_id
         assert list(found["outcome"]) == ["lost"] * (len(found) - 1) + ["completed"], run_id
     assert (attempts.groupby("run_id")["attempt"].max()[runs["run_id"]].to_numpy() == runs["attempt"].to_numpy()).all()
