@@ -95,10 +95,11 @@ def resume(
     A study whose driver runs is told to go on; one without a driver gets one here or, with --address, on that cluster.
     """
     from service import read_spec, read_status, request, run_study
+    from service.lifecycle import is_driven
 
     uri = study_at(study)
     found = read_status(uri)
-    if found.driver_alive:
+    if is_driven(found):
         request(uri, "resume")
         if as_json:
             print_json({"study": found.name, "uri": uri, "asked": "resume", "driver_alive": True})

@@ -166,22 +166,25 @@ def serve(
 
 def _ask(study: str, action: Action, effect: str, as_json: bool, **arguments: int) -> None:
     from service import read_status, request
+    from service.lifecycle import is_driven
 
     uri = study_at(study)
     request(uri, action, **arguments)
     found = read_status(uri)
-    when = f"its driver ({found.driver}) does so within seconds" if found.driver_alive else "when a driver runs again"
+    when = f"its driver ({found.driver}) does so within seconds" if is_driven(found) else "when a driver runs again"
     if as_json:
-        print_json({"study": found.name, "uri": uri, "asked": action, **arguments, "driver_alive": found.driver_alive})
+        print_json({"study": found.name, "uri": uri, "asked": action, **arguments, "driver_alive": is_driven(found)})
         return
     print(f"{found.name} {effect}; {when}")
-    if not found.driver_alive and action in ("retry", "extend"):
+    if not is_driven(found) and action in ("retry", "extend"):
         print(f"start one:  t1t2 resume {uri}")
 
 
 def _next_commands(found: StudyStatus) -> dict[str, str]:
     """What the user may want to do now, and the command for it."""
-    if found.driver_alive:
+    from service.lifecycle import is_driven
+
+    if is_driven(found):
         return {"go on:": f"t1t2 resume {found.uri}"} if found.state == "paused" else {}
     if found.state != "completed":
         return {"no driver runs; go on:": f"t1t2 resume {found.uri}"}

@@ -103,10 +103,11 @@ class StudyClient:
             StudyError: there is no such study, or no driver runs and this client has no cluster's address.
         """
         from service import read_status, request
+        from service.lifecycle import is_driven
 
         uri = self.uri(name)
         status = read_status(uri)
-        if status.driver_alive:
+        if is_driven(status):
             request(uri, "resume")
             return Submission(name, uri, False, False, None, status.state)
         return start_driver(uri, self._cluster(), actors=actors)
@@ -165,8 +166,9 @@ class StudyClient:
 def submit(spec: StudySpec, uri: str, address: str, *, actors: int | None = None,
            working_dir: Path | None = None) -> Submission:
     """Create the study at ``uri`` or load it, and see that a driver on the cluster at ``address`` runs it."""
-    from service import create_study, discard_study, read_spec, request
+    from service import read_spec, request
     from service.jobs import ClusterError, connect
+    from service.lifecycle import create_study, discard_study
 
     cluster = connect(address)
     is_new = create_study(spec, uri)
@@ -193,9 +195,10 @@ def _start(cluster: JobSubmissionClient, uri: str, actors: int | None, working_d
            even_if_ended: bool) -> Submission:
     from service import read_status
     from service.jobs import submit_driver
+    from service.lifecycle import is_driven
 
     status = read_status(uri)
-    if status.driver_alive or (status.finished and not even_if_ended):
+    if is_driven(status) or (status.finished and not even_if_ended):
         return Submission(status.name, uri, False, False, None, status.state)
     options = ["--actors", str(actors)] if actors is not None else []
     driver, is_new = submit_driver(cluster, uri, status.study_hash, status.name, options, working_dir)
@@ -207,12 +210,13 @@ def _first_sign(cluster: JobSubmissionClient, submission_id: str, uri: str) -> s
     """The study's state once its driver is at work, or ``starting``; raises where the driver ends badly."""
     from service import read_status
     from service.jobs import check_alive
+    from service.lifecycle import is_driven
 
     end = time.monotonic() + START_LIMIT_S
     while time.monotonic() < end:
         alive = check_alive(cluster, submission_id)  # first: what it wrote before its end is then seen below
         status = read_status(uri)
-        at_work = status.driver_alive and (status.in_flight or status.total_done or status.state == "paused")
+        at_work = is_driven(status) and (status.in_flight or status.total_done or status.state == "paused")
         if at_work or not alive:
             return status.state
         time.sleep(0.5)
