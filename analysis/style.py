@@ -43,8 +43,7 @@ _RC = {
     "xtick.major.width": 0.8, "ytick.major.width": 0.8, "xtick.major.size": 3.0, "ytick.major.size": 3.0,
     "legend.fontsize": 8.0, "legend.frameon": False, "legend.handlelength": 1.6, "legend.borderaxespad": 0.3,
     "lines.linewidth": 1.4, "figure.facecolor": "white", "axes.facecolor": "white", "text.color": INK,
-    "savefig.facecolor": "white", "savefig.bbox": "tight", "savefig.pad_inches": 0.06,
-    "figure.dpi": 100.0, "savefig.dpi": 160.0,
+    "savefig.facecolor": "white", "figure.dpi": 100.0, "savefig.dpi": 160.0,
     "svg.hashsalt": "t1t2", "svg.fonttype": "path", "path.simplify": True,
 }
 
@@ -112,6 +111,9 @@ def save_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
     """Write ``stem``.png (160 dpi) and ``stem``.svg; no date inside, so equal data gives equal files."""
     png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
     with paper_style():
-        figure.savefig(png, metadata={"Software": None})
-        figure.savefig(svg, metadata={"Date": None, "Creator": None})
+        figure.draw_without_rendering()  # lays the figure out, once for both files
+        figure.set_layout_engine("none")
+        box = figure.get_tightbbox().padded(0.06)
+        figure.savefig(png, bbox_inches=box, metadata={"Software": None})
+        figure.savefig(svg, bbox_inches=box, metadata={"Date": None, "Creator": None})
     return png, svg
