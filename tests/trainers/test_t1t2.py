@@ -55,7 +55,7 @@ def test_nothing_is_trained_before_a_record_is_asked_for():
 
 
 @given(values=st.fixed_dictionaries({"log10_l2": st.floats(-20, 0), "input_noise_std": st.floats(0, 5)}),
-       seed=st.integers(0, 2**63), estimator=st.sampled_from(ESTIMATORS))
+       seed=st.integers(0, 2**63 - 1), estimator=st.sampled_from(ESTIMATORS))
 @settings(max_examples=20)
 def test_a_fixed_training_leaves_its_hyperparameters_exactly_as_given(values, seed, estimator):
     config = small_config(inner={"steps": 6}, outer={"estimator": estimator})
@@ -218,7 +218,7 @@ def labelled(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def two_members() -> list[str]:
     """The records of a small training, exactly; also run by another process."""
     config = small_config(inner={"steps": 15}, outer={"every": 3, "estimator": "forward", "batch_size": 5})
-    return bits(run(small_problem(config), config, [Member(1, TUNED), Member(2**70, TUNED)], checkpoint_every=6))
+    return bits(run(small_problem(config), config, [Member(1, TUNED), Member(2**62, TUNED)], checkpoint_every=6))
 
 
 def test_another_process_gives_the_same_records_bit_for_bit():
