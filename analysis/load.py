@@ -111,6 +111,7 @@ class Study:
         with tempfile.TemporaryDirectory() as spill:
             config: dict[str, Any] = {"memory_limit": _MEMORY_LIMIT, "temp_directory": spill, "threads": 2}
             with duckdb.connect(config=config) as connection:
+                connection.execute("SET enable_progress_bar = false")  # it would go to standard output
                 for table in TABLES:
                     self._register(connection, table)
                 frame: pd.DataFrame = connection.sql(query).to_arrow_table().to_pandas()

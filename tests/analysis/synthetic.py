@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 FIXED_S = 10.0  # seconds of a training with fixed hyperparameters
-CHUNK = 20_000  # configurations written at a time, so that a million runs fit into memory
+CHUNK = 200_000  # recorded points of one arm written at a time, so that a million runs fit into memory
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def write_study(
     rng = np.random.default_rng(seed)
     parts: list[tuple[pd.DataFrame, pd.DataFrame]] = []
     writers: dict[str, pq.ParquetWriter] = {}
-    for runs in _chunks(truth, models, configurations, arms, grid, grid_replicates, points * record_every, box, rng):
+    for runs in _chunks(truth, models, configurations, arms, grid, grid_replicates, points, record_every, box, rng):
         trajectories = _trajectories(runs, truth, box, points, record_every)
         pair = _layered(runs, columns), _layered(trajectories, columns)
         if shards:
@@ -122,8 +122,8 @@ def make_runs(
 ) -> pd.DataFrame:
     """The runs table of a synthetic study, without a file."""
     rng = np.random.default_rng(seed)
-    return pd.concat(_chunks(truth or Truth(), models, configurations, arms, grid, grid_replicates, 1000, box or BOX,
-                             rng), ignore_index=True)
+    chunks = _chunks(truth or Truth(), models, configurations, arms, grid, grid_replicates, 10, 100, box or BOX, rng)
+    return pd.concat(chunks, ignore_index=True)
 
 
 def _columns(box: dict[str, tuple[float, float]], layers: int) -> dict[str, str]:
@@ -135,11 +135,14 @@ def _columns(box: dict[str, tuple[float, float]], layers: int) -> dict[str, str]
 
 def _chunks(
     truth: Truth, models: Sequence[str], configurations: int, arms: Sequence[str], grid: tuple[int, ...],
-    grid_replicates: int, steps: int, box: dict[str, tuple[float, float]], rng: np.random.Generator,
+    grid_replicates: int, points: int, record_every: int, box: dict[str, tuple[float, float]],
+    rng: np.random.Generator,
 ) -> Any:
+    steps = points * record_every
     dims, offset = len(box), 0
-    for begin in range(0, configurations, CHUNK):
-        n = min(CHUNK, configurations - begin)
+    size = max(1, CHUNK // points)
+    for begin in range(0, configurations, size):
+        n = min(size, configurations - begin)
         start = rng.random((n, dims))
         seeds = rng.integers(2**31, size=n)
         shared = rng.normal(0, truth.shared_noise, n)

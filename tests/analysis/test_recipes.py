@@ -1,0 +1,42 @@
+"""The recipes of analysis/README.md run as they stand, in a directory with a study where they expect one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.analysis.synthetic import write_study
+
+README = Path(__file__).parents[2] / "analysis" / "README.md"
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+RECIPES = BLOCK.findall(README.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("recipes")
+    write_study(directory / "results" / "quickstart", name="quickstart")
+    return directory
+
+
+@pytest.mark.parametrize("number", range(len(RECIPES)))
+def test_recipe(
+    number: int, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    exec(compile(RECIPES[number], f"{README}, recipe {number}", "exec"), {"__name__": "recipe"})
+    assert "mlp-64" in capsys.readouterr().out
+
+
+def test_there_are_recipes_for_pandas_duckdb_and_polars() -> None:
+    for library in ("import pandas", "import duckdb", "import polars", "load_study("):
+        assert any(library in recipe for recipe in RECIPES), library
+
+
+def test_every_module_is_in_the_table() -> None:
+    text = README.read_text(encoding="utf-8")
+    modules = {path.stem for path in README.parent.glob("*.py")} - {"__init__"}
+    shared = {m for m in modules if m.startswith(("plots_", "report_"))}
+    assert [m for m in sorted(modules - shared) if f"`{m}`" not in text] == []
