@@ -26,13 +26,13 @@ def loads(data: bytes) -> Checkpoint:
     """The checkpoint that :func:`dumps` made. Raises :class:`ConfigError` where the bytes are not a whole one."""
     try:
         tensors = safetensors.torch.load(data)
-        length = int.from_bytes(data[:8], "little")
-        metadata = _metadata(data[8 : 8 + length])
+        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+        version, step = metadata["version"], int(metadata["step"])
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise ConfigError(f"checkpoint of {len(data)} bytes: must be a whole safetensors file ({error})") from None
-    if metadata["version"] != VERSION:
-        raise ConfigError(f"checkpoint version = {metadata['version']!r}: must be {VERSION!r}")
-    return Checkpoint(int(metadata["step"]), tensors)
+        raise ConfigError(f"checkpoint of {len(data)} bytes: must be a whole one written by this package ({error})") from None
+    if version != VERSION:
+        raise ConfigError(f"checkpoint version = {version!r}: must be {VERSION!r}")
+    return Checkpoint(step, tensors)
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
@@ -53,7 +53,3 @@ def load(path: Path) -> Checkpoint:
     """The checkpoint in a file."""
     return loads(path.read_bytes())
 
-
-def _metadata(header: bytes) -> dict[str, str]:
-    found: dict[str, str] = json.loads(header)["__metadata__"]
-    return found

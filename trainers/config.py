@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
 EstimatorName = Literal["t1t2", "t1t2_at_theta", "seed_literal", "neumann", "forward"]
 LOOK_UP = ":"  # "module:function" names something of the user's
@@ -17,6 +17,22 @@ LOOK_UP = ":"  # "module:function" names something of the user's
 
 class ConfigError(ValueError):
     """A setting that cannot be used; the message names the value, what is allowed, and where."""
+
+
+def _check_types(settings: object, where: str) -> None:
+    """Numbers, flags and names of the declared kind: pydantic checks specs, this checks settings made in Python."""
+    for name, kind in get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        if get_origin(kind) is Literal:
+            allowed = get_args(kind)
+            _require(value in allowed, f"{where}.{name}", value, "one of " + ", ".join(map(repr, allowed)))
+        elif kind is int:
+            _require(isinstance(value, int) and not isinstance(value, bool), f"{where}.{name}", value, "a whole number")
+        elif kind is float:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            _require(number and math.isfinite(value), f"{where}.{name}", value, "a finite number")
+        elif kind in (bool, str):
+            _require(isinstance(value, kind), f"{where}.{name}", value, "true or false" if kind is bool else "a string")
 
 
 def _require(condition: bool, where: str, value: object, allowed: str) -> None:
@@ -42,6 +58,7 @@ class DataConfig:
     normalise: Literal["unit", "standardise"] = "unit"  # pixels in [0, 1], or zero mean and unit variance on T1
 
     def __post_init__(self) -> None:
+        _check_types(self, "data")
         for key in ("t1_size", "t2_size", "test_size"):
             _require(getattr(self, key) >= 1, f"data.{key}", getattr(self, key), "at least 1")
         _require(self.split_seed >= 0, "data.split_seed", self.split_seed, "at least 0")
@@ -58,6 +75,7 @@ class ModelConfig:
     channels: tuple[int, ...] = (8, 16)  # cnn only
 
     def __post_init__(self) -> None:
+        _check_types(self, "models")
         _require(self.name in ("mlp", "cnn") or LOOK_UP in self.name, "models.name", self.name,
                  "'mlp', 'cnn' or 'module:function'")
         _require(all(w >= 1 for w in self.hidden), "models.hidden", self.hidden, "widths of at least 1")
@@ -83,16 +101,24 @@ class Range:
     ``scope``: ``tied`` gives one value to the whole network, ``layer`` one to each layer, ``group`` (``log10_l2`` only)
     one to each of ``l2_groups``. For ``log10_l2`` a layer is a weight-bearing layer, its bias included; for
     ``hidden_noise_std`` a hidden layer; all others are tied.
+
+    ``coordinate``: what the outer step adds to. ``square`` moves the variance of a noise by the step that its standard
+    deviation's hypergradient gives: n0 = 0 is stationary by symmetry (ε and -ε have one law) and the hypergradient there
+    all noise, so a collapsed n0 stays; equal steps of n0² leave that neighbourhood after a few.
     """
 
     low: float
     high: float
     learning_rate: float = 0.01
     scope: Literal["tied", "layer", "group"] = "tied"
+    coordinate: Literal["value", "square"] = "value"
 
     def __post_init__(self) -> None:
+        _check_types(self, "hyperparameters")
         _require(math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high,
                  "hyperparameters: [low, high]", [self.low, self.high], "finite with low < high")
+        _require(self.coordinate == "value" or self.low >= 0, "hyperparameters: low", self.low,
+                 "at least 0 where coordinate = 'square'")
         _require(self.learning_rate >= 0, "hyperparameters: learning_rate", self.learning_rate, "at least 0")
 
 
@@ -109,6 +135,7 @@ class HyperparameterConfig:
     clamp: bool = True  # keep each value in its box; noise, smoothing and custom values never fall below their low
 
     def __post_init__(self) -> None:
+        _check_types(self, "hyperparameters")
         for key in ("input_noise_std", "hidden_noise_std"):
             box = getattr(self, key)
             _require(box is None or box.low >= 0, f"hyperparameters.{key}.low", box and box.low, "at least 0")
@@ -142,6 +169,7 @@ class InnerConfig:
     anneal_fraction: float = 0.3  # the last fraction of the steps over which the schedule falls to 0
 
     def __post_init__(self) -> None:
+        _check_types(self, "inner")
         _require(self.learning_rate > 0, "inner.learning_rate", self.learning_rate, "above 0")
         _require(self.steps >= 1, "inner.steps", self.steps, "at least 1")
         _require(self.batch_size >= 1, "inner.batch_size", self.batch_size, "at least 1")
@@ -155,8 +183,10 @@ class InnerConfig:
 class OuterConfig:
     """The tuning of the hyperparameters on T2: one outer step after every ``every`` inner steps.
 
-    ``estimator`` names a hypergradient of :mod:`trainers.hypergradient`; ``memory`` (γ) and ``tangent_batch`` (examples
-    of each T1 batch that carry the tangent; 0 for all of them) belong to ``forward``, ``look_back`` to ``neumann``.
+    ``estimator`` names a hypergradient of :mod:`trainers.hypergradient`; ``memory`` (γ, for each inner step),
+    ``tangent_batch`` (examples of a T1 batch that carry the tangent; 0 for all of them), ``tangent_every`` (inner steps
+    between two updates of the tangent) and ``antithetic`` (the tangent of each example's mean over ε and -ε) belong to
+    ``forward``, ``look_back`` to ``neumann``.
     """
 
     estimator: EstimatorName = "forward"
@@ -170,9 +200,13 @@ class OuterConfig:
     batch_size: int = 100  # T2 examples in an outer step; 0 for the whole of T2
     memory: float = 0.999
     tangent_batch: int = 0
+    tangent_every: int = 1
+    antithetic: bool = False
+    averaging: float = 0.0
     look_back: int = 5
 
     def __post_init__(self) -> None:
+        _check_types(self, "outer")
         _require(self.every >= 1, "outer.every", self.every, "at least 1")
         _require(all(0 <= b < 1 for b in self.betas), "outer.betas", self.betas, "in [0, 1)")
         _require(self.epsilon > 0, "outer.epsilon", self.epsilon, "above 0")
@@ -180,7 +214,10 @@ class OuterConfig:
         _require(self.warmup_steps >= 0, "outer.warmup_steps", self.warmup_steps, "at least 0")
         _require(self.batch_size >= 0, "outer.batch_size", self.batch_size, "at least 0 (0: the whole of T2)")
         _require(0 <= self.memory <= 1, "outer.memory", self.memory, "in [0, 1]")
+        _require(0 <= self.averaging < 1, "outer.averaging", self.averaging, "in [0, 1)")
         _require(self.tangent_batch >= 0, "outer.tangent_batch", self.tangent_batch, "at least 0 (0: the whole batch)")
+        _require(self.tangent_every >= 1 and self.every % self.tangent_every == 0, "outer.tangent_every",
+                 self.tangent_every, f"a divisor of outer.every = {self.every}")
         _require(self.look_back >= 0, "outer.look_back", self.look_back, "at least 0")
 
 
@@ -197,6 +234,7 @@ class TrainConfig:
     dtype: Literal["float32", "float64"] = "float32"
 
     def __post_init__(self) -> None:
+        _check_types(self, "settings")
         _require(self.record_every >= 1, "record_every", self.record_every, "at least 1")
         _require(self.inner.batch_size <= self.data.t1_size, "inner.batch_size", self.inner.batch_size,
                  f"at most data.t1_size = {self.data.t1_size}")

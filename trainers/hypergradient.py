@@ -39,7 +39,8 @@ class Step:
     t2_x: Tensor  # [P, B2, ...]
     t2_y: Tensor  # [P, B2]
     batch_size: int  # B1
-    z: Tensor | None  # [P, H, N], dθ'/dh as carried by ``forward``
+    z: Tensor | None  # [P, H, N], dθ'/dh as carried by ``forward``; with averaging that of ``theta_mean``
+    theta_mean: Tensor  # [P, N], the running mean of θ' with averaging, else θ'
     learning_rate: float
     seeds: tuple[int, ...]
     number: int  # of the inner step, from 1
@@ -111,11 +112,15 @@ def forward(step: Step) -> Tensor:
     """<∇θ C2(θ'), z> with z = dθ'/dh carried along the whole training (RTHO, Franceschi et al., 2017).
 
     z ← (I - S ∇²C1~) γ z - S ∂_h g at every inner step: γ = 0 is :func:`t1t2`, γ = 1 the derivative of the unrolled
-    training. Assumes of γ < 1 only that what h did 1/(1-γ) steps ago no longer matters.
+    training. Assumes of γ < 1 only that what h did 1/(1-γ) steps ago no longer matters. With ``tangent_every`` = j > 1
+    only each j-th step is carried, at its own length: the fixed point -(∇²C1~)⁻¹ ∂_h g is the same, approached j times
+    slower, and the steps stay as stable as the training's own (steps j times longer would not). ``antithetic`` carries
+    the derivative of the gradient's mean over ε and -ε: the part of ∂_n0 g that is odd in ε, which has mean zero but
+    does not vanish with n0 as the rest does, cancels, so that the direction is seen at small n0 too.
     """
     if step.z is None:
         raise ValueError("forward needs the tangent z of every step since the last change of γ")
-    v = step.network.gradient(step.t2_trace(step.theta_next))
+    v = step.network.gradient(step.t2_trace(step.theta_mean))
     return torch.einsum("pn,phn->ph", v, step.z)
 
 

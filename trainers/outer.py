@@ -24,13 +24,15 @@ def step(config: OuterConfig, layout: Layout, clamp: bool, h: Tensor, hypergradi
     rates = h.new_tensor([box.learning_rate for box in layout.ranges])
     rates *= anneal(config.schedule, config.anneal_fraction, *progress)
     if config.optimiser == "sgd":
-        h.sub_(rates * hypergradient)
+        move = rates * hypergradient
     else:
         b1, b2 = config.betas
         state["mean"].mul_(b1).add_(hypergradient, alpha=1 - b1)
         state["square"].mul_(b2).addcmul_(hypergradient, hypergradient, value=1 - b2)
         root = (state["square"] / (1 - b2**count)).sqrt_().add_(config.epsilon)
-        h.sub_(rates * (state["mean"] / (1 - b1**count)) / root)
+        move = rates * (state["mean"] / (1 - b1**count)) / root
+    squared = torch.tensor([box.coordinate == "square" for box in layout.ranges], device=h.device)
+    h.copy_(torch.where(squared, (h * h - move).clamp(min=0).sqrt(), h - move))
     for column, (name, box) in enumerate(zip(layout.names, layout.ranges, strict=True)):
         if clamp:
             h[:, column].clamp_(box.low, box.high)
