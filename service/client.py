@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from service.status import Action
 
 START_LIMIT_S = 60.0  # how long a submission waits for the driver's first sign of life
+LOOK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -166,17 +167,18 @@ class StudyClient:
 def submit(spec: StudySpec, uri: str, address: str, *, actors: int | None = None,
            working_dir: Path | None = None) -> Submission:
     """Create the study at ``uri`` or load it, and see that a driver on the cluster at ``address`` runs it."""
-    from service import read_spec, request
+    from service import read_spec, read_status, request
     from service.jobs import ClusterError, connect
     from service.lifecycle import create_study, discard_study
 
     cluster = connect(address)
     is_new = create_study(spec, uri)
-    extended = not is_new and spec.configurations > read_spec(uri).configurations
-    if extended:
+    if is_extended := not is_new and spec.configurations > read_spec(uri).configurations:
         request(uri, "extend", configurations=spec.configurations)
+    elif (status := read_status(uri)).finished:  # attached to what has ended: nothing to run
+        return Submission(status.name, uri, False, False, None, status.state)
     try:
-        submission = _start(cluster, uri, actors, working_dir, even_if_ended=extended)
+        submission = _start(cluster, uri, actors, working_dir, spec.configurations if is_extended else 0)
     except ClusterError:
         if is_new:
             discard_study(uri)
@@ -188,22 +190,33 @@ def start_driver(uri: str, address: str, *, actors: int | None = None) -> Submis
     """Give the study at ``uri`` a driver on the cluster at ``address``, where it has none."""
     from service.jobs import connect
 
-    return _start(connect(address), uri, actors, None, even_if_ended=True)
+    return _start(connect(address), uri, actors)
 
 
-def _start(cluster: JobSubmissionClient, uri: str, actors: int | None, working_dir: Path | None, *,
-           even_if_ended: bool) -> Submission:
-    from service import read_status
-    from service.jobs import submit_driver
+def _start(cluster: JobSubmissionClient, uri: str, actors: int | None, working_dir: Path | None = None,
+           configurations: int = 0) -> Submission:
+    """Attach to the study's driver, once it knows of the ``configurations``, or submit one."""
+    from service import read_spec, read_status
+    from service.jobs import find_driver, submit_driver
     from service.lifecycle import is_driven
 
-    status = read_status(uri)
-    if is_driven(status) or (status.finished and not even_if_ended):
-        return Submission(status.name, uri, False, False, None, status.state)
     options = ["--actors", str(actors)] if actors is not None else []
-    driver, is_new = submit_driver(cluster, uri, status.study_hash, status.name, options, working_dir)
-    state = _first_sign(cluster, driver.submission_id, uri)
-    return Submission(status.name, uri, False, is_new, driver.submission_id, state)
+    end = time.monotonic() + START_LIMIT_S
+    while True:
+        status = read_status(uri)
+        job = find_driver(cluster, uri, status.study_hash)
+        job_id = job.submission_id if job is not None else None
+        if is_driven(status):
+            if read_spec(uri).configurations >= configurations:
+                return Submission(status.name, uri, False, False, job_id, status.state)
+        elif job is None or not job.alive:
+            driver, is_new = submit_driver(cluster, uri, status.study_hash, status.name, options, working_dir)
+            state = _first_sign(cluster, driver.submission_id, uri)
+            return Submission(status.name, uri, False, is_new, driver.submission_id, state)
+        # else the job is about to take the study up, or the study has ended and the job is about to
+        if time.monotonic() > end:
+            return Submission(status.name, uri, False, False, job_id, "starting")
+        time.sleep(LOOK_EVERY_S)
 
 
 def _first_sign(cluster: JobSubmissionClient, submission_id: str, uri: str) -> str:
@@ -219,5 +232,5 @@ def _first_sign(cluster: JobSubmissionClient, submission_id: str, uri: str) -> s
         at_work = is_driven(status) and (status.in_flight or status.total_done or status.state == "paused")
         if at_work or not alive:
             return status.state
-        time.sleep(0.5)
+        time.sleep(LOOK_EVERY_S)
     return "starting"
