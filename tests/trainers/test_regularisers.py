@@ -64,8 +64,8 @@ def test_every_augmentation_has_noise_of_its_own_and_clean_batches_have_none():
     assert network.noise_shapes == [None, (1, 4, 4), (1, 4, 4)]
     x, y = torch.randn(1, 8, 1, 4, 4, dtype=torch.float64), torch.zeros(1, 8, dtype=torch.int64)
     theta = network.initial(0).unsqueeze(0)
-    h = torch.tensor([[0.5, 0.0]], dtype=torch.float64)
-    noise = [None, torch.ones_like(x), torch.randn_like(x)]
+    h = torch.tensor([[0.5, 0.4]], dtype=torch.float64)
+    noise = [None, torch.ones_like(x), torch.zeros_like(x)]  # the second does nothing here
     brighter = network.linearise(theta, x + 0.5, y)
     torch.testing.assert_close(network.linearise(theta, x, y, h, noise).logits, brighter.logits, rtol=1e-12, atol=1e-12)
 
