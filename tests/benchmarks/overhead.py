@@ -1,0 +1,206 @@
+"""What tuning by T1-T2 costs over plain training, beside a textbook loop and other libraries: ``make bench-overhead``.
+
+784-200-200-10 ReLU perceptron on 3,000 / 1,000 / 1,000 images of MNIST, batches of 100, SGD, one outer step in ten,
+λ and n0 tuned, one core. Every figure is the time of the training steps alone, without loading or evaluation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.benchmarks import peers, textbook
+from tests.benchmarks.measure import interleaved, machine, quotients, spread, write
+from trainers import Member, Problem, Result, TrainConfig, load_problem, train
+from trainers.config import DataConfig, InnerConfig, ModelConfig, OuterConfig
+
+HYPERPARAMETERS = {"log10_l2": -4.0, "input_noise_std": 0.3}
+OUTER_EVERY = 10
+
+# Rows of the table, in its order.
+FIXED = "ours, fixed"
+ONLINE = "ours, online (t1t2, exact)"
+AT_THETA = "ours, online (t1t2_at_theta)"
+FORWARD = "ours, online (forward, the default)"
+FORWARD_FULL = "ours, online (forward, full tangent)"
+TEXTBOOK = "textbook, fixed"
+TEXTBOOK_DECAY = "textbook, fixed, weight_decay of SGD"
+AUTOGRAD = "textbook, online by autograd"
+HIGHER = "higher, online"
+TORCHOPT = "torchopt, online"
+FLOOR_PRODUCTS = "floor: products of an ordinary step"
+FLOOR_NOISE = "floor: noise of an ordinary step"
+FLOOR_OUTER = "floor: products of one outer step"
+
+RATIOS = {
+    "online_over_fixed": (ONLINE, FIXED),
+    "online_over_textbook": (ONLINE, TEXTBOOK),
+    "online_over_higher": (ONLINE, HIGHER),
+    "online_over_torchopt": (ONLINE, TORCHOPT),
+    "online_over_autograd": (ONLINE, AUTOGRAD),
+    "online_over_textbook_weight_decay": (ONLINE, TEXTBOOK_DECAY),
+    "at_theta_over_fixed": (AT_THETA, FIXED),
+    "forward_over_fixed": (FORWARD, FIXED),
+    "forward_over_textbook": (FORWARD, TEXTBOOK),
+    "forward_full_over_fixed": (FORWARD_FULL, FIXED),
+    "fixed_over_textbook": (FIXED, TEXTBOOK),
+    "autograd_over_textbook": (AUTOGRAD, TEXTBOOK),
+    "higher_over_textbook": (HIGHER, TEXTBOOK),
+    "torchopt_over_textbook": (TORCHOPT, TEXTBOOK),
+}
+
+
+def configuration(steps: int, data: DataConfig, hidden: tuple[int, ...]) -> TrainConfig:
+    """The setting of the benchmark."""
+    return TrainConfig(
+        data=data,
+        model=ModelConfig(hidden=hidden),
+        inner=InnerConfig(steps=steps, schedule="constant"),
+        outer=OuterConfig(estimator="t1t2", every=OUTER_EVERY),
+        record_every=steps,  # evaluate at the start and at the end only
+    )
+
+
+def ours(problem: Problem, config: TrainConfig, online: bool) -> float:
+    """Microseconds a step of ``trainers.train``."""
+    records = train(problem, config, [Member(1, HYPERPARAMETERS)], online=online)
+    result = next(record for record in records if isinstance(record, Result))
+    assert result.status == "completed", result
+    return result.train_time_s / config.inner.steps * 1e6
+
+
+def theirs(
+    problem: Problem, config: TrainConfig, outer_step: textbook.OuterStep | None, weight_decay: bool = False
+) -> float:
+    """Microseconds a step of the textbook loop from the same initial weights, with that outer step."""
+    torch.manual_seed(1)
+    model = textbook.perceptron((problem.t1[0].shape[1], *config.model.hidden, problem.classes))
+    torch.nn.utils.vector_to_parameters(problem.network.initial(1).float(), model.parameters())
+    t1 = textbook.batches(*problem.t1, config.inner.batch_size)
+    t2 = textbook.batches(*problem.t2, config.outer.batch_size)
+    log10_l2, noise_std = HYPERPARAMETERS.values()
+    started = time.perf_counter()
+    textbook.train(
+        model, t1, t2, rate=config.inner.learning_rate, steps=config.inner.steps, log10_l2=log10_l2,
+        noise_std=noise_std, outer_step=outer_step, every=config.outer.every, weight_decay=weight_decay,
+    )  # fmt: skip
+    return (time.perf_counter() - started) / config.inner.steps * 1e6
+
+
+def floor(widths: tuple[int, ...], batch: int) -> dict[str, list[Callable[[], object]]]:
+    """Operations that a step cannot do without, each with memory of its own.
+
+    Of an ordinary step the matrix products of a forward and a backward pass, and the noise. Of an outer step the
+    products that the exact derivative adds: T2's gradient is used as Σ_b δ_b a_bᵀ and never formed, which is the
+    cheaper way for a batch smaller than the layers. So: a forward pass of T2 and its δ; for each layer the Gram
+    products a1 a2ᵀ and δ1 δ2ᵀ, and their products with thin matrices; the sweep of the derivative up and down the
+    layers above the first; ε Wᵀ and ε a2ᵀ for the noise. The λ part needs no further product.
+    """
+    layers = list(pairwise(widths))
+
+    def product(rows: int, inner: int, columns: int) -> Callable[[], object]:
+        a, b, out = torch.randn(rows, inner), torch.randn(inner, columns), torch.empty(rows, columns)
+        return lambda: torch.mm(a, b, out=out)
+
+    forward = [product(batch, n, m) for n, m in layers]
+    back = [product(batch, m, n) for n, m in layers[1:]]
+    weights = [product(m, batch, n) for n, m in layers]
+    grams = [product(batch, width, batch) for layer in layers for width in layer]
+    thin = [product(batch, batch, m) for _, m in layers] + [product(batch, batch, n) for n, _ in layers[1:]]
+    noise = [product(batch, *layers[0]), product(batch, widths[0], batch)]
+    return {
+        FLOOR_PRODUCTS: [*forward, *back, *weights],
+        FLOOR_NOISE: [torch.empty(batch, widths[0]).normal_],
+        FLOOR_OUTER: [*forward, *back, *grams, *thin, *forward[1:], *back, *noise],
+    }
+
+
+def repeated(operations: list[Callable[[], object]], times: int) -> float:
+    """Microseconds that the operations together take, one after the other."""
+    started = time.perf_counter()
+    for _ in range(times):
+        for operation in operations:
+            operation()
+    return (time.perf_counter() - started) / times * 1e6
+
+
+def measure(config: TrainConfig, repeats: int) -> dict[str, object]:
+    """All rows, the ratios and the floor."""
+    problem = load_problem(config)
+    forward = replace(config, outer=OuterConfig(estimator="forward", every=OUTER_EVERY))
+    full = replace(forward, outer=replace(forward.outer, tangent_batch=0, tangent_every=1))
+    at_theta = replace(config, outer=replace(config.outer, estimator="t1t2_at_theta"))
+    arms: dict[str, Callable[[], float]] = {
+        FIXED: lambda: ours(problem, config, online=False),
+        ONLINE: lambda: ours(problem, config, online=True),
+        AT_THETA: lambda: ours(problem, at_theta, online=True),
+        FORWARD: lambda: ours(problem, forward, online=True),
+        FORWARD_FULL: lambda: ours(problem, full, online=True),
+        TEXTBOOK: lambda: theirs(problem, config, None),
+        TEXTBOOK_DECAY: lambda: theirs(problem, config, None, weight_decay=True),
+        AUTOGRAD: lambda: theirs(problem, config, textbook.autograd_step),
+        HIGHER: lambda: theirs(problem, config, peers.higher_step),
+        TORCHOPT: lambda: theirs(problem, config, peers.torchopt_step),
+    }
+    widths = (problem.t1[0].shape[1], *config.model.hidden, problem.classes)
+    for part, operations in floor(widths, config.inner.batch_size).items():
+        arms[part] = partial(repeated, operations, config.inner.steps // 4 + 1)
+    described = machine()
+    interleaved(arms, 1)  # imports, allocator and caches
+    times = interleaved(arms, repeats)
+    within = {name: quotients(times[a], times[b]) for name, (a, b) in RATIOS.items()}
+    least = [1 + outer / OUTER_EVERY / fixed for outer, fixed in zip(times[FLOOR_OUTER], times[FIXED], strict=True)]
+    within["floor_of_online_over_fixed"] = least
+    return {
+        "setting": {
+            "widths": widths,
+            "batch_size": config.inner.batch_size,
+            "outer_every": OUTER_EVERY,
+            "steps": config.inner.steps,
+            "repeats": repeats,
+            "forward_default": asdict(forward.outer),
+        },
+        "machine": described,
+        "microseconds_per_step": {name: spread(values) for name, values in times.items()},
+        "ratios": {name: spread(values)["median"] for name, values in within.items()},
+        "ratios_spread": {name: spread(values) for name, values in within.items()},
+    }
+
+
+def show(report: dict[str, Any]) -> None:
+    """The table."""
+    times = report["microseconds_per_step"]
+    print(f"{'µs a step':44}{'median':>10}{'min':>10}{'max':>10}{'/ fixed':>10}{'/ textbook':>12}")
+    for name, row in times.items():
+        fixed, plain = (spread(quotients(row["repeats"], times[base]["repeats"])) for base in (FIXED, TEXTBOOK))
+        over = "" if name == FLOOR_OUTER else f"{fixed['median']:10.3f}{plain['median']:12.3f}"
+        print(f"{name:44}{row['median']:10.0f}{row['min']:10.0f}{row['max']:10.0f}{over}")
+    print(f"\n{'ratio, within each repeat':44}{'median':>10}{'min':>10}{'max':>10}")
+    for name, row in report["ratios_spread"].items():
+        print(f"{name:44}{row['median']:10.3f}{row['min']:10.3f}{row['max']:10.3f}")
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=1000, help="inner steps of one timed training")
+    parser.add_argument("--repeats", type=int, default=9, help="interleaved repeats of every row")
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks/overhead.json"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    data = DataConfig("mnist5k", t1_size=3000, t2_size=1000, test_size=1000)
+    report = measure(configuration(options.steps, data, hidden=(200, 200)), options.repeats)
+    show(report)
+    write(options.out, report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""The benchmarks run, and what they compare is the same work."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.benchmarks import measure, overhead, packing, peers, textbook
+from tests.trainers.problems import small_config, small_problem
+from trainers import Member, Point, train
+from trainers.batches import Noise, Order
+from trainers.config import HyperparameterConfig, Range
+from trainers.seeding import Stream
+
+LIBRARIES = {"autograd": None, "higher": "higher", "torchopt": "torchopt"}
+STEPS = {"autograd": textbook.autograd_step, "higher": peers.higher_step, "torchopt": peers.torchopt_step}
+
+
+def needs(name: str) -> textbook.OuterStep:
+    """The outer step of that name; skips the test where its library is missing."""
+    library = LIBRARIES[name]
+    if library is not None:
+        pytest.importorskip(library, reason=f"{library} is not installed: install the extra 'bench' to compare with it")
+    return STEPS[name]
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_all_compute_the_same_outer_step(name):
+    """From one θ, batch and noise, in float64: the same θ', hypergradient and hyperparameters as ``trainers``."""
+    outer_step = needs(name)
+    box = HyperparameterConfig(Range(-5.5, -2.5, learning_rate=0.03), Range(0.0, 0.8, learning_rate=0.01))
+    config = small_config(hyperparameters=box)
+    problem = small_problem(config)
+    values = {"log10_l2": -3.0, "input_noise_std": 0.4}
+    point = [r for r in train(problem, config, [Member(7, values)], online=True) if isinstance(r, Point)][-1]
+
+    model = textbook.perceptron((6, 5, 4, 3), torch.nn.Tanh).double()
+    torch.nn.utils.vector_to_parameters(problem.network.initial(7), model.parameters())
+    x, y = Order(*problem.t1, [7], Stream.T1_ORDER, 8).at(0)
+    (noise, *_) = Noise([7], problem.network.noise_shapes, 8, x).at(0)
+    tuned = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in values.values()]
+    t1, t2 = textbook.Batch(x[0], y[0]), textbook.Batch(*problem.t2)
+    gradients = outer_step(model, 0.3, t1, noise[0], t2, textbook.Hyperparameters(*tuned))
+
+    assert [float(g) for g in gradients] == pytest.approx(list(point.hypergradient.values()), rel=1e-9)
+    assert textbook.evaluate(model, *problem.t2)[0] == pytest.approx(point.t2_loss, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_textbook_training_tunes_by_any_of_them(name):
+    """The loop around the step: the same draws give the same training, whichever library takes the outer steps."""
+    outer_step = needs(name)
+    problem = small_problem(small_config())
+    tuned = {}
+    for step in (outer_step, textbook.autograd_step):
+        torch.manual_seed(3)
+        model = textbook.perceptron((6, 5, 3)).double()
+        batches = (textbook.batches(*part, 8) for part in (problem.t1, problem.t2))
+        tuned[step] = textbook.train(
+            model, *batches, rate=0.1, steps=9, log10_l2=-4.0, noise_std=0.3, outer_step=step, every=3
+        )
+        assert tuned[step] != (-4.0, 0.3)
+    assert tuned[outer_step] == pytest.approx(tuned[textbook.autograd_step], rel=1e-6)
+
+
+def test_the_penalty_in_the_loss_is_the_weight_decay_of_sgd():
+    problem = small_problem(small_config())
+    losses = []
+    for weight_decay in (False, True):
+        torch.manual_seed(3)
+        model = textbook.perceptron((6, 5, 3)).double()
+        t1 = textbook.batches(*problem.t1, 8)
+        textbook.train(
+            model, t1, iter(()), rate=0.1, steps=9, log10_l2=-1.0, noise_std=0.3, weight_decay=weight_decay
+        )
+        losses.append(textbook.evaluate(model, *problem.t2)[0])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+
+
+def test_every_repeat_runs_every_arm_and_none_is_always_first():
+    seen = []
+    arms = {name: lambda name=name: seen.append(name) or float(len(seen)) for name in "abc"}
+    found = measure.interleaved(arms, 3)
+    assert seen == list("abc" "bca" "cab")
+    assert found == {"a": [1.0, 6.0, 8.0], "b": [2.0, 4.0, 9.0], "c": [3.0, 5.0, 7.0]}
+    assert measure.spread([3.0, 1.0, 2.0]) == {"median": 2.0, "min": 1.0, "max": 3.0, "repeats": [3.0, 1.0, 2.0]}
+    assert measure.quotients([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
+
+
+@pytest.fixture
+def report_of(monkeypatch, tmp_path):
+    """Run a benchmark's command with these arguments and read what it wrote."""
+    threads = torch.get_num_threads()
+
+    def run(module: str, *arguments: str) -> dict:
+        out = tmp_path / "deep" / "report.json"
+        monkeypatch.setattr("sys.argv", [module, *arguments, "--out", str(out)])
+        importlib.import_module(f"tests.benchmarks.{module}").main()
+        return json.loads(out.read_text())
+
+    yield run
+    torch.set_num_threads(threads)
+
+
+def test_overhead_prints_and_writes_its_table(report_of, monkeypatch, capsys):
+    needs("higher")
+    needs("torchopt")
+
+    def small(steps, data, hidden):
+        small_data = replace(data, name="digits", t1_size=200, t2_size=100, test_size=100)
+        return configuration(steps, small_data, hidden=(8, 8))
+
+    configuration = overhead.configuration
+    monkeypatch.setattr(overhead, "configuration", small)
+    report = report_of("overhead", "--steps", "10", "--repeats", "2")
+    assert {"online_over_fixed", "online_over_textbook", "online_over_higher", "online_over_torchopt"} <= set(
+        report["ratios"]
+    )
+    assert all(ratio > 0 for ratio in report["ratios"].values())
+    assert report["ratios"]["floor_of_online_over_fixed"] > 1
+    assert all(len(row["repeats"]) == 2 for row in report["microseconds_per_step"].values())
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in [*report["microseconds_per_step"], *report["ratios"]])
+
+
+def test_packing_measures_every_size_and_says_what_it_could_not(report_of, capsys):
+    report = report_of("packing", "--steps", "10", "--repeats", "2", "--largest-on-cpu", "5", "--largest-on-gpu", "2")
+    for kind in packing.KINDS:
+        assert list(report["runs_per_second"]["cpu"][kind]) == ["1", "2", "4"]
+        assert all(rate > 0 for rate in report["runs_per_second"]["cpu"][kind].values())
+    assert report["cpu"]["ratio_to_textbook"][packing.TEXTBOOK]["1"]["median"] == 1
+    printed = capsys.readouterr().out
+    assert "times the textbook" in printed
+    if torch.cuda.is_available():
+        assert set(report["runs_per_second"]) == {"cpu", "cuda"}
+    else:
+        assert set(report["runs_per_second"]) == {"cpu"}
+        assert "no GPU figure was measured" in printed
+
+
+def test_a_pack_that_does_not_fit_is_named(monkeypatch):
+    """Sizes above the first that is refused are not tried, and the report says why."""
+
+    def refuse(problem, config, members, online):
+        if members > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB\nmore")
+        return float(members)
+
+    monkeypatch.setattr(packing, "packed", refuse)
+    report = packing.measure("cpu", steps=1, largest=8, repeats=1)
+    for kind in packing.KINDS:
+        assert report["runs_per_second"][kind] == {"1": 1.0, "2": 2.0}
+        assert report["did_not_fit"][kind] == "P = 4: CUDA out of memory. Tried to allocate 1 GiB"
+
+
+def test_sizes_double():
+    assert packing.sizes(1) == [1]
+    assert packing.sizes(20) == [1, 2, 4, 8, 16]
