@@ -38,8 +38,9 @@ class Order:
 class Noise:
     """Standard normal draws for every noise site of every member."""
 
-    def __init__(self, seeds: Sequence[int], shapes: Sequence[tuple[int, ...] | None], batch_size: int,
-                 like: Tensor) -> None:
+    def __init__(
+        self, seeds: Sequence[int], shapes: Sequence[tuple[int, ...] | None], batch_size: int, like: Tensor
+    ) -> None:
         self.keys = [[stream_key(seed, Stream.NOISE, site) for site in range(len(shapes))] for seed in seeds]
         self.shapes, self.batch_size, self.like = shapes, batch_size, like
         # On a GPU a launch costs more than the draw: draw several steps at once.
@@ -52,8 +53,9 @@ class Noise:
         """ε of inner step ``step`` for each site: [P, B, *shape], or None where there is no noise."""
         block, offset = divmod(step, self.block)
         if block != self.drawn:
-            self.values = [None if shape is None else self._draw(site, shape, block)
-                           for site, shape in enumerate(self.shapes)]
+            self.values = [
+                None if shape is None else self._draw(site, shape, block) for site, shape in enumerate(self.shapes)
+            ]
             self.drawn = block
         return [None if value is None else value[:, offset] for value in self.values]
 

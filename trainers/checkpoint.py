@@ -29,7 +29,9 @@ def loads(data: bytes) -> Checkpoint:
         metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
         version, step = metadata["version"], int(metadata["step"])
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise ConfigError(f"checkpoint of {len(data)} bytes: must be a whole one written by this package ({error})") from None
+        raise ConfigError(
+            f"checkpoint of {len(data)} bytes: must be a whole one written by this package ({error})"
+        ) from None
     if version != VERSION:
         raise ConfigError(f"checkpoint version = {version!r}: must be {VERSION!r}")
     return Checkpoint(step, tensors)
@@ -52,4 +54,3 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
 def load(path: Path) -> Checkpoint:
     """The checkpoint in a file."""
     return loads(path.read_bytes())
-

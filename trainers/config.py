@@ -76,13 +76,25 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _check_types(self, "models")
-        _require(self.name in ("mlp", "cnn") or LOOK_UP in self.name, "models.name", self.name,
-                 "'mlp', 'cnn' or 'module:function'")
+        _require(
+            self.name in ("mlp", "cnn") or LOOK_UP in self.name,
+            "models.name",
+            self.name,
+            "'mlp', 'cnn' or 'module:function'",
+        )
         _require(all(w >= 1 for w in self.hidden), "models.hidden", self.hidden, "widths of at least 1")
-        _require(len(self.channels) >= 1 and all(c >= 1 for c in self.channels), "models.channels", self.channels,
-                 "one or more channel counts of at least 1")
-        _require(not (self.batch_norm and self.name == "mlp"), "models.batch_norm", self.batch_norm,
-                 "false for name = 'mlp' (use 'cnn' or a module of your own)")
+        _require(
+            len(self.channels) >= 1 and all(c >= 1 for c in self.channels),
+            "models.channels",
+            self.channels,
+            "one or more channel counts of at least 1",
+        )
+        _require(
+            not (self.batch_norm and self.name == "mlp"),
+            "models.batch_norm",
+            self.batch_norm,
+            "false for name = 'mlp' (use 'cnn' or a module of your own)",
+        )
 
     @property
     def label(self) -> str:
@@ -115,10 +127,18 @@ class Range:
 
     def __post_init__(self) -> None:
         _check_types(self, "hyperparameters")
-        _require(math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high,
-                 "hyperparameters: [low, high]", [self.low, self.high], "finite with low < high")
-        _require(self.coordinate == "value" or self.low >= 0, "hyperparameters: low", self.low,
-                 "at least 0 where coordinate = 'square'")
+        _require(
+            math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high,
+            "hyperparameters: [low, high]",
+            [self.low, self.high],
+            "finite with low < high",
+        )
+        _require(
+            self.coordinate == "value" or self.low >= 0,
+            "hyperparameters: low",
+            self.low,
+            "at least 0 where coordinate = 'square'",
+        )
         _require(self.learning_rate >= 0, "hyperparameters: learning_rate", self.learning_rate, "at least 0")
 
 
@@ -127,7 +147,9 @@ class HyperparameterConfig:
     """The hyperparameters that a study tunes. ``None`` leaves one out (fixed at no effect)."""
 
     log10_l2: Range | None = field(default_factory=lambda: Range(-5.5, -2.5, learning_rate=0.03))
-    input_noise_std: Range | None = field(default_factory=lambda: Range(0.0, 0.8, learning_rate=0.01))
+    input_noise_std: Range | None = field(
+        default_factory=lambda: Range(0.0, 0.8, learning_rate=0.02, coordinate="square")
+    )
     hidden_noise_std: Range | None = None
     label_smoothing: Range | None = None
     custom: dict[str, Range] = field(default_factory=dict)  # "module:attribute": trainers.hyperparameters.Regulariser
@@ -140,16 +162,28 @@ class HyperparameterConfig:
             box = getattr(self, key)
             _require(box is None or box.low >= 0, f"hyperparameters.{key}.low", box and box.low, "at least 0")
         smoothing = self.label_smoothing
-        _require(smoothing is None or (smoothing.low >= 0 and smoothing.high < 1), "hyperparameters.label_smoothing",
-                 smoothing, "a box inside [0, 1)")
+        _require(
+            smoothing is None or (smoothing.low >= 0 and smoothing.high < 1),
+            "hyperparameters.label_smoothing",
+            smoothing,
+            "a box inside [0, 1)",
+        )
         for key in ("input_noise_std", "label_smoothing"):
             box = getattr(self, key)
             _require(box is None or box.scope == "tied", f"hyperparameters.{key}.scope", box and box.scope, "'tied'")
         l2, hidden = self.log10_l2, self.hidden_noise_std
-        _require(hidden is None or hidden.scope != "group", "hyperparameters.hidden_noise_std.scope", "group",
-                 "'tied' or 'layer'")
-        _require(l2 is None or (l2.scope == "group") == bool(self.l2_groups), "hyperparameters.l2_groups",
-                 self.l2_groups, "given if, and only if, log10_l2.scope = 'group'")
+        _require(
+            hidden is None or hidden.scope != "group",
+            "hyperparameters.hidden_noise_std.scope",
+            "group",
+            "'tied' or 'layer'",
+        )
+        _require(
+            l2 is None or (l2.scope == "group") == bool(self.l2_groups),
+            "hyperparameters.l2_groups",
+            self.l2_groups,
+            "given if, and only if, log10_l2.scope = 'group'",
+        )
         for key in self.custom:
             _require(LOOK_UP in key, "hyperparameters.custom", key, "named 'module:attribute'")
 
@@ -189,7 +223,7 @@ class OuterConfig:
     ``forward``, ``look_back`` to ``neumann``.
     """
 
-    estimator: EstimatorName = "forward"
+    estimator: EstimatorName = "t1t2_at_theta"
     every: int = 10
     optimiser: Literal["sgd", "adam"] = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
@@ -216,8 +250,12 @@ class OuterConfig:
         _require(0 <= self.memory <= 1, "outer.memory", self.memory, "in [0, 1]")
         _require(0 <= self.averaging < 1, "outer.averaging", self.averaging, "in [0, 1)")
         _require(self.tangent_batch >= 0, "outer.tangent_batch", self.tangent_batch, "at least 0 (0: the whole batch)")
-        _require(self.tangent_every >= 1 and self.every % self.tangent_every == 0, "outer.tangent_every",
-                 self.tangent_every, f"a divisor of outer.every = {self.every}")
+        _require(
+            self.tangent_every >= 1 and self.every % self.tangent_every == 0,
+            "outer.tangent_every",
+            self.tangent_every,
+            f"a divisor of outer.every = {self.every}",
+        )
         _require(self.look_back >= 0, "outer.look_back", self.look_back, "at least 0")
 
 
@@ -236,9 +274,21 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _check_types(self, "settings")
         _require(self.record_every >= 1, "record_every", self.record_every, "at least 1")
-        _require(self.inner.batch_size <= self.data.t1_size, "inner.batch_size", self.inner.batch_size,
-                 f"at most data.t1_size = {self.data.t1_size}")
-        _require(self.outer.batch_size <= self.data.t2_size, "outer.batch_size", self.outer.batch_size,
-                 f"at most data.t2_size = {self.data.t2_size}")
-        _require(self.outer.tangent_batch <= self.inner.batch_size, "outer.tangent_batch", self.outer.tangent_batch,
-                 f"at most inner.batch_size = {self.inner.batch_size}")
+        _require(
+            self.inner.batch_size <= self.data.t1_size,
+            "inner.batch_size",
+            self.inner.batch_size,
+            f"at most data.t1_size = {self.data.t1_size}",
+        )
+        _require(
+            self.outer.batch_size <= self.data.t2_size,
+            "outer.batch_size",
+            self.outer.batch_size,
+            f"at most data.t2_size = {self.data.t2_size}",
+        )
+        _require(
+            self.outer.tangent_batch <= self.inner.batch_size,
+            "outer.tangent_batch",
+            self.outer.tangent_batch,
+            f"at most inner.batch_size = {self.inner.batch_size}",
+        )

@@ -72,8 +72,10 @@ def seed_literal(step: Step) -> Tensor:
     """
     layout = step.layout
     if any(column is not None for column in layout.hidden_noise) or layout.label_smoothing is not None or layout.custom:
-        raise ConfigError("outer.estimator = 'seed_literal': the slides give formulas for log10_l2 and input_noise_std "
-                          f"only, not for {list(layout.names)}")
+        raise ConfigError(
+            "outer.estimator = 'seed_literal': the slides give formulas for log10_l2 and input_noise_std "
+            f"only, not for {list(layout.names)}"
+        )
     network = step.network
     v = network.gradient(step.t2_trace(step.theta_next))
     dots = network.dots(step.theta, network.direction(v))

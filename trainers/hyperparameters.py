@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -76,8 +77,10 @@ def load_regulariser(reference: str) -> Regulariser:
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"hyperparameters.custom = {reference!r}: cannot be loaded ({error})") from None
     if not isinstance(found, Regulariser):
-        raise ConfigError(f"hyperparameters.custom = {reference!r}: must be a trainers.hyperparameters.Regulariser, "
-                          f"not {type(found).__name__}")
+        raise ConfigError(
+            f"hyperparameters.custom = {reference!r}: must be a trainers.hyperparameters.Regulariser, "
+            f"not {type(found).__name__}"
+        )
     return found
 
 
@@ -105,8 +108,10 @@ def lay_out(config: HyperparameterConfig, parameters: Sequence[Parameter], hidde
                 taken = [parameters[i].name for i in found if l2[i] is not None]
                 if not found or taken:
                     reason = f"parameter {taken[0]} is in two groups" if taken else "matches no parameter"
-                    raise ConfigError(f"hyperparameters.l2_groups.{group} = {list(patterns)!r}: {reason}; the "
-                                      f"parameters are {[p.name for p in parameters]}")
+                    raise ConfigError(
+                        f"hyperparameters.l2_groups.{group} = {list(patterns)!r}: {reason}; the "
+                        f"parameters are {[p.name for p in parameters]}"
+                    )
                 for i in found:
                     l2[i] = column
     input_noise = add("input_noise_std", config.input_noise_std) if config.input_noise_std else None
@@ -124,8 +129,16 @@ def lay_out(config: HyperparameterConfig, parameters: Sequence[Parameter], hidde
         raise ConfigError(f"hyperparameters: two share a name: {names}")
     if not names:
         raise ConfigError("hyperparameters: none given; name at least one, for example log10_l2 or input_noise_std")
-    return Layout(tuple(names), tuple(ranges), tuple(l2), tuple(p.stop - p.start for p in parameters),
-                  input_noise, tuple(hidden_noise), smoothing, custom)
+    return Layout(
+        tuple(names),
+        tuple(ranges),
+        tuple(l2),
+        tuple(p.stop - p.start for p in parameters),
+        input_noise,
+        tuple(hidden_noise),
+        smoothing,
+        custom,
+    )
 
 
 def penalty_strength(layout: Layout, h: Tensor) -> Tensor:
@@ -134,7 +147,7 @@ def penalty_strength(layout: Layout, h: Tensor) -> Tensor:
     if columns == {None}:
         return torch.zeros_like(h[:, :1])
     if len(columns) == 1:
-        return torch.pow(10.0, h[:, layout.l2[0]]).unsqueeze(1)  # type: ignore[index]
+        return torch.pow(10.0, h[:, layout.l2[0]]).unsqueeze(1)
     zero = torch.zeros_like(h[:, 0])
     per_tensor = torch.stack([zero if c is None else torch.pow(10.0, h[:, c]) for c in layout.l2], dim=1)
     return per_tensor.repeat_interleave(torch.tensor(layout.sizes, device=h.device), dim=1)
@@ -148,16 +161,16 @@ def penalty_hypergradient(layout: Layout, h: Tensor, dots: Tensor) -> Tensor:
     out = torch.zeros_like(h)
     for k, column in enumerate(layout.l2):
         if column is not None:
-            out[:, column] += LN10 * torch.pow(10.0, h[:, column]) * dots[:, k]
-    return out
+            out[:, column] += dots[:, k]
+    return out.mul_(LN10 * torch.pow(10.0, h))
 
 
 def penalty_direction(layout: Layout, h: Tensor, theta: Tensor, out: Tensor) -> None:
     """Add ∂_λ ∇θ Ω = ln 10 · 10^{λ_g} θ_g to ``out`` [P, H, N], in place."""
+    strength = LN10 * torch.pow(10.0, h)
     start = 0
-    for size, column in zip(layout.sizes, layout.l2, strict=True):
+    for column, tensors in itertools.groupby(zip(layout.l2, layout.sizes, strict=True), key=lambda pair: pair[0]):
+        stop = start + sum(size for _, size in tensors)
         if column is not None:
-            part = slice(start, start + size)
-            out[:, column, part].addcmul_(theta[:, part], LN10 * torch.pow(10.0, h[:, column, None]))
-        start += size
-
+            out[:, column, start:stop].addcmul_(theta[:, start:stop], strength[:, column, None])
+        start = stop

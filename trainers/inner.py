@@ -62,8 +62,9 @@ def sensitivity(config: InnerConfig, g: Tensor, state: State, rate: float, count
     return _adam_tangent(config, state, mean_dot, 2 * (1 - config.betas[1]) * g, rate, count)
 
 
-def tangent(config: InnerConfig, z: Tensor, g_dot: Tensor, g: Tensor, state: State, tangents: State, rate: float,
-            count: int) -> None:
+def tangent(
+    config: InnerConfig, z: Tensor, g_dot: Tensor, g: Tensor, state: State, tangents: State, rate: float, count: int
+) -> None:
     """Carry z = dθ/dh [P, H, N] through the step just made, in place.
 
     ``g_dot`` [P, H, N] is dg/dh, ``state`` the optimiser's after the step, ``tangents`` its own derivatives.
@@ -80,8 +81,9 @@ def tangent(config: InnerConfig, z: Tensor, g_dot: Tensor, g: Tensor, state: Sta
         z.sub_(_adam_tangent(config, each, tangents["mean"], tangents["square"], rate, count))
 
 
-def _adam_tangent(config: InnerConfig, state: State, mean_dot: Tensor, square_dot: Tensor, rate: float,
-                  count: int) -> Tensor:
+def _adam_tangent(
+    config: InnerConfig, state: State, mean_dot: Tensor, square_dot: Tensor, rate: float, count: int
+) -> Tensor:
     """u̇ = η1 [ ṁ̂/(√v̂+ε) - m̂ v̂˙ / (2 √v̂ (√v̂+ε)²) ]."""
     c1, c2 = 1 - config.betas[0] ** count, 1 - config.betas[1] ** count
     root = (state["square"] / c2).sqrt_()

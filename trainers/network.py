@@ -27,8 +27,9 @@ class Network(Protocol):
     def initial(self, seed: int) -> Tensor:
         """θ of one member, [N] in float64."""
 
-    def linearise(self, theta: Tensor, x: Tensor, y: Tensor, h: Tensor | None = None,
-                  noise: list[Tensor | None] | None = None) -> Any:
+    def linearise(
+        self, theta: Tensor, x: Tensor, y: Tensor, h: Tensor | None = None, noise: list[Tensor | None] | None = None
+    ) -> Any:
         """The trace of one batch [P, B, ...] at θ; without ``h`` and ``noise`` it is clean."""
 
     def loss(self, trace: Any) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -15,8 +17,16 @@ def initial_state(h: Tensor) -> State:
     return {"mean": torch.zeros_like(h), "square": torch.zeros_like(h)}
 
 
-def step(config: OuterConfig, layout: Layout, clamp: bool, h: Tensor, hypergradient: Tensor, state: State, count: int,
-         progress: tuple[int, int]) -> None:
+def step(
+    config: OuterConfig,
+    layout: Layout,
+    clamp: bool,
+    h: Tensor,
+    hypergradient: Tensor,
+    state: State,
+    count: int,
+    progress: tuple[int, int],
+) -> None:
     """One outer step in place: SGD or Adam, each hyperparameter at its own rate, then the clamp to its box.
 
     ``count`` numbers the outer steps from 1; ``progress`` is (inner steps done, inner steps planned).
@@ -33,10 +43,8 @@ def step(config: OuterConfig, layout: Layout, clamp: bool, h: Tensor, hypergradi
         move = rates * (state["mean"] / (1 - b1**count)) / root
     squared = torch.tensor([box.coordinate == "square" for box in layout.ranges], device=h.device)
     h.copy_(torch.where(squared, (h * h - move).clamp(min=0).sqrt(), h - move))
-    for column, (name, box) in enumerate(zip(layout.names, layout.ranges, strict=True)):
-        if clamp:
-            h[:, column].clamp_(box.low, box.high)
-        elif not name.startswith("log10_l2"):  # a standard deviation or a smoothing below its low has no meaning
-            h[:, column].clamp_(min=box.low)
-
-
+    # Without the clamp, a standard deviation or a smoothing below its low still has no meaning.
+    free = [not clamp and name.startswith("log10_l2") for name in layout.names]
+    low = h.new_tensor([-math.inf if f else box.low for f, box in zip(free, layout.ranges, strict=True)])
+    high = h.new_tensor([box.high if clamp else math.inf for box in layout.ranges])
+    h.clamp_(low, high)

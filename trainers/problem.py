@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainers.config import TrainConfig
+from trainers.config import Range, TrainConfig
 from trainers.data import Split, load_split
-from trainers.hyperparameters import Layout, Range, lay_out
+from trainers.hyperparameters import Layout, lay_out
 from trainers.mlp import StackedMLP, parameters_of
 from trainers.network import Network
 
@@ -42,8 +42,15 @@ def build_problem(config: TrainConfig, split: Split, device: str = "cpu") -> Pro
 
     flat = config.model.name == "mlp" and not config.hyperparameters.custom
     network, layout = _network(config, split, flat)
-    return Problem(pair(split.t1_x, split.t1_y), pair(split.t2_x, split.t2_y), pair(split.test_x, split.test_y),
-                   split.classes, network, layout, split.data_hash)
+    return Problem(
+        pair(split.t1_x, split.t1_y),
+        pair(split.t2_x, split.t2_y),
+        pair(split.test_x, split.test_y),
+        split.classes,
+        network,
+        layout,
+        split.data_hash,
+    )
 
 
 def _network(config: TrainConfig, split: Split, closed_form: bool) -> tuple[Network, Layout]:

@@ -16,6 +16,7 @@ from trainers.batches import Noise, Order
 from trainers.config import ConfigError, TrainConfig
 from trainers.hyperparameters import penalty_direction, penalty_strength
 from trainers.hypergradient import ESTIMATORS, Step
+from trainers.inner import State
 from trainers.network import Network
 from trainers.problem import Problem
 from trainers.records import Checkpoint, Member, Point, Record, Result
@@ -30,38 +31,50 @@ class _State:
     initial: Tensor  # [P, H] in float64
     theta: Tensor  # [P, N]
     h: Tensor  # [P, H] in float64 whatever θ's type, so that fixed hyperparameters stay exactly as given
-    inner: inner.State
-    outer: outer.State
+    inner: State
+    outer: State
     hypergradient: Tensor  # [P, H], of the last outer step
     finite_h: Tensor  # [P, H], the latest recorded values that were finite
     diverged_at: Tensor  # [P], the step at which a non-finite loss was seen; 0 for none
     z: Tensor | None  # [P, H, N], the tangent of ``forward``
-    z_state: inner.State
-    average: inner.State  # of θ and z, over the steps at which the tangent is carried
+    z_state: State
+    average: State  # of θ and z, over the steps at which the tangent is carried
     step: int = 0
     seconds: float = 0.0
 
     def checkpoint(self) -> Checkpoint:
-        tensors = {"seeds": self.seeds, "initial": self.initial, "theta": self.theta, "h": self.h, "hypergradient": self.hypergradient, "finite_h": self.finite_h,
-                   "diverged_at": self.diverged_at, "seconds": torch.tensor(self.seconds, dtype=torch.float64)}
+        tensors = {
+            "seeds": self.seeds,
+            "initial": self.initial,
+            "theta": self.theta,
+            "h": self.h,
+            "hypergradient": self.hypergradient,
+            "finite_h": self.finite_h,
+            "diverged_at": self.diverged_at,
+            "seconds": torch.tensor(self.seconds, dtype=torch.float64),
+        }
         if self.z is not None:
             tensors["z"] = self.z
         for kind, state in self._groups():
             tensors |= {f"{kind}.{name}": value for name, value in state.items()}
         return Checkpoint(self.step, {name: value.detach().cpu().clone() for name, value in tensors.items()})
 
-    def _groups(self) -> tuple[tuple[str, inner.State], ...]:
+    def _groups(self) -> tuple[tuple[str, State], ...]:
         return ("inner", self.inner), ("outer", self.outer), ("z_state", self.z_state), ("average", self.average)
 
     def restore(self, saved: Checkpoint) -> None:
         own = self.checkpoint().tensors
         if {n: (t.dtype, t.shape) for n, t in own.items()} != {n: (t.dtype, t.shape) for n, t in saved.tensors.items()}:
-            raise ConfigError(f"checkpoint with {_shapes(saved.tensors)}: must be of the same configuration, arm and pack, "
-                              f"which has {_shapes(own)}")
+            raise ConfigError(
+                f"checkpoint with {_shapes(saved.tensors)}: must be of the same configuration, arm and pack, "
+                f"which has {_shapes(own)}"
+            )
         for name in ("seeds", "initial"):
             if not torch.equal(own[name], saved.tensors[name]):
-                raise ConfigError(f"checkpoint of members with {name} {saved.tensors[name].tolist()}: must be of those "
-                                  f"with {own[name].tolist()}")
+                raise ConfigError(
+                    f"checkpoint of members with {name} {saved.tensors[name].tolist()}: must be of those "
+                    f"with {own[name].tolist()}"
+                )
         self.step, self.seconds = saved.step, float(saved.tensors["seconds"])
         for name in ("theta", "h", "hypergradient", "finite_h", "diverged_at"):
             getattr(self, name).copy_(saved.tensors[name])
@@ -72,8 +85,15 @@ class _State:
                 value.copy_(saved.tensors[f"{kind}.{name}"])
 
 
-def train(problem: Problem, config: TrainConfig, members: Sequence[Member], *, online: bool,
-          checkpoint_every: int | None = None, resume: Checkpoint | None = None) -> Iterator[Record]:
+def train(
+    problem: Problem,
+    config: TrainConfig,
+    members: Sequence[Member],
+    *,
+    online: bool,
+    checkpoint_every: int | None = None,
+    resume: Checkpoint | None = None,
+) -> Iterator[Record]:
     """Train P members side by side and yield what happens: points, checkpoints, and one result for each at the end.
 
     With ``online`` the hyperparameters move, one outer step after every ``config.outer.every`` inner steps past the
@@ -121,7 +141,9 @@ def _values(problem: Problem, members: Sequence[Member]) -> Tensor:
     names = problem.layout.names
     for member in members:
         if set(member.hyperparameters) != set(names):
-            raise ConfigError(f"hyperparameters of a member = {sorted(member.hyperparameters)}: must be {sorted(names)}")
+            raise ConfigError(
+                f"hyperparameters of a member = {sorted(member.hyperparameters)}: must be {sorted(names)}"
+            )
         for name, value in member.hyperparameters.items():
             if not math.isfinite(value):
                 raise ConfigError(f"hyperparameters.{name} = {value!r} of a member: must be a finite number")
@@ -138,15 +160,34 @@ def _start(problem: Problem, config: TrainConfig, members: Sequence[Member], onl
     seeds = torch.tensor([member.seed for member in members])
     carries = online and config.outer.estimator == "forward"
     z = theta.new_zeros(len(members), h.shape[1], theta.shape[1]) if carries else None
-    return _State(seeds, values, theta, h, inner.initial_state(config.inner, theta), outer.initial_state(h),
-                  torch.full_like(h, math.nan), h.clone(), torch.zeros(len(members), dtype=torch.int64), z,
-                  inner.initial_state(config.inner, z) if z is not None else {},
-                  {"theta": theta.clone(), "z": z.clone()} if z is not None and config.outer.averaging else {})
+    return _State(
+        seeds,
+        values,
+        theta,
+        h,
+        inner.initial_state(config.inner, theta),
+        outer.initial_state(h),
+        torch.full_like(h, math.nan),
+        h.clone(),
+        torch.zeros(len(members), dtype=torch.int64),
+        z,
+        inner.initial_state(config.inner, z) if z is not None else {},
+        {"theta": theta.clone(), "z": z.clone()} if z is not None and config.outer.averaging else {},
+    )
 
 
 @torch.no_grad()
-def _steps(problem: Problem, config: TrainConfig, state: _State, online: bool, t1: Order, t2: Order, noise: Noise,
-           seeds: tuple[int, ...], stop: int) -> Tensor:
+def _steps(
+    problem: Problem,
+    config: TrainConfig,
+    state: _State,
+    online: bool,
+    t1: Order,
+    t2: Order,
+    noise: Noise,
+    seeds: tuple[int, ...],
+    stop: int,
+) -> Tensor:
     """Take the inner steps up to ``stop``, and the outer ones that fall among them; the loss of the last batch, [P]."""
     network, layout, theta = problem.network, problem.layout, state.theta
     h = state.h.to(theta)
@@ -186,18 +227,45 @@ def _steps(problem: Problem, config: TrainConfig, state: _State, online: bool, t
             t2_x, t2_y = t2.at(number)
             sensitivity = inner.sensitivity(config.inner, g, state.inner, rate, count)
             state.hypergradient[:] = estimator(
-                Step(network, layout, config.outer, h, before, theta, trace, strength, sensitivity, t2_x, t2_y,
-                     len(y[0]), state.average.get("z", state.z), state.average.get("theta", theta), rate, seeds, count))
+                Step(
+                    network,
+                    layout,
+                    config.outer,
+                    h,
+                    before,
+                    theta,
+                    trace,
+                    strength,
+                    sensitivity,
+                    t2_x,
+                    t2_y,
+                    len(y[0]),
+                    state.average.get("z", state.z),
+                    state.average.get("theta", theta),
+                    rate,
+                    seeds,
+                    count,
+                )
+            )
             taken = number - config.outer.warmup_steps // config.outer.every
-            outer.step(config.outer, layout, config.hyperparameters.clamp, state.h, state.hypergradient, state.outer,
-                       taken, (count, config.inner.steps))
+            outer.step(
+                config.outer,
+                layout,
+                config.hyperparameters.clamp,
+                state.h,
+                state.hypergradient,
+                state.outer,
+                taken,
+                (count, config.inner.steps),
+            )
             h = state.h.to(theta)
             strength = penalty_strength(layout, h)
     return network.loss(trace) if trace is not None else state.theta.new_full((len(seeds),), math.nan)
 
 
-def _mirrored(network: Network, theta: Tensor, x: Tensor, y: Tensor, h: Tensor, noise: list[Tensor | None],
-              examples: int) -> Any:
+def _mirrored(
+    network: Network, theta: Tensor, x: Tensor, y: Tensor, h: Tensor, noise: list[Tensor | None], examples: int
+) -> Any:
     """The trace of the first examples twice, once with their noise and once with its mirror image."""
     part = slice(None, examples)
     mirrored = [None if e is None else torch.cat([e[:, part], -e[:, part]], dim=1) for e in noise]
@@ -214,21 +282,35 @@ def _points(problem: Problem, state: _State, t1_loss: Tensor) -> Iterator[Point]
     state.finite_h[finite.to(state.h.device)] = state.h[finite.to(state.h.device)]
     for member in range(len(t2_loss)):
         if not ended[member]:
-            yield Point(member, state.step, dict(zip(names, state.h[member].tolist(), strict=True)),
-                        dict(zip(names, state.hypergradient[member].tolist(), strict=True)),
-                        float(t1_loss[member]), float(t2_loss[member]))
+            yield Point(
+                member,
+                state.step,
+                dict(zip(names, state.h[member].tolist(), strict=True)),
+                dict(zip(names, state.hypergradient[member].tolist(), strict=True)),
+                float(t1_loss[member]),
+                float(t2_loss[member]),
+            )
 
 
 def _results(problem: Problem, state: _State) -> Iterator[Result]:
     (t1_loss, _), (t2_loss, t2_error), (test_loss, test_error) = (
-        problem.network.evaluate(state.theta, *part) for part in (problem.t1, problem.t2, problem.test))
+        problem.network.evaluate(state.theta, *part) for part in (problem.t1, problem.t2, problem.test)
+    )
     names = problem.layout.names
     for member in range(len(state.seeds)):
         diverged = int(state.diverged_at[member])
-        measured = [float(value[member]) for value in (t1_loss, t2_loss, t2_error, test_loss, test_error)]
-        if diverged:
-            measured = [math.nan] * len(measured)
-        yield Result(member, "diverged" if diverged else "completed", diverged or state.step,
-                     dict(zip(names, state.initial[member].tolist(), strict=True)),
-                     dict(zip(names, state.finite_h[member].tolist(), strict=True)),
-                     *measured, train_time_s=state.seconds / len(state.seeds))
+        measured = torch.stack([t1_loss, t2_loss, t2_error, test_loss, test_error])[:, member].tolist()
+        t1, t2, t2_wrong, test, test_wrong = [math.nan] * 5 if diverged else measured
+        yield Result(
+            member,
+            "diverged" if diverged else "completed",
+            diverged or state.step,
+            dict(zip(names, state.initial[member].tolist(), strict=True)),
+            dict(zip(names, state.finite_h[member].tolist(), strict=True)),
+            t1,
+            t2,
+            t2_wrong,
+            test,
+            test_wrong,
+            state.seconds / len(state.seeds),
+        )

@@ -17,7 +17,8 @@ def random_split(seed: int, sizes: tuple[int, int, int] = (24, 13, 10), features
     """Gaussian inputs with random labels."""
     draw = np.random.default_rng(seed)
     parts = [
-        (draw.normal(size=(n, features)).astype(np.float32), draw.integers(0, classes, n).astype(np.int64)) for n in sizes
+        (draw.normal(size=(n, features)).astype(np.float32), draw.integers(0, classes, n).astype(np.int64))
+        for n in sizes
     ]
     return Split(*[array for part in parts for array in part], classes=classes, data_hash=f"random-{seed}")
 
@@ -35,7 +36,9 @@ def small_config(
         data=DataConfig(t1_size=24, t2_size=13, test_size=10),
         model=ModelConfig(hidden=hidden, activation=activation),  # type: ignore[arg-type]
         hyperparameters=hyperparameters or HyperparameterConfig(),
-        inner=InnerConfig(**({"steps": 1, "batch_size": 8, "learning_rate": 0.3, "schedule": "constant"} | (inner or {}))),
+        inner=InnerConfig(
+            **({"steps": 1, "batch_size": 8, "learning_rate": 0.3, "schedule": "constant"} | (inner or {}))
+        ),
         outer=OuterConfig(**({"estimator": "t1t2", "every": 1, "batch_size": 0} | (outer or {}))),
         record_every=record_every,
         dtype="float64",
@@ -55,7 +58,13 @@ def small_problem(config: TrainConfig, seed: int = 0) -> Problem:
 
 
 def penalised_loss(
-    theta: Tensor, shapes: list[tuple[int, ...]], x: Tensor, y: Tensor, noise: Tensor, log10_l2: Tensor, noise_std: Tensor
+    theta: Tensor,
+    shapes: list[tuple[int, ...]],
+    x: Tensor,
+    y: Tensor,
+    noise: Tensor,
+    log10_l2: Tensor,
+    noise_std: Tensor,
 ) -> Tensor:
     """C1~ of a tanh perceptron, by autograd's own operations: cross-entropy plus 10^λ θ²/2, λ one for each tensor."""
     return cross_entropy(theta, shapes, x + noise_std * noise, y) + penalty(theta, shapes, log10_l2)

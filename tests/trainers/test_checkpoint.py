@@ -53,7 +53,7 @@ def test_a_training_goes_on_bit_for_bit_from_whatever_step(estimator, optimiser)
 
 @pytest.mark.parametrize("outer", [
     {"warmup_steps": 9}, {"optimiser": "sgd"}, {"tangent_batch": 3}, {"tangent_every": 2}, {"memory": 1.0},
-    {"batch_size": 0},
+    {"batch_size": 0}, {"antithetic": True}, {"averaging": 0.9}, {"averaging": 0.9, "tangent_every": 2},
 ])
 def test_whatever_the_outer_steps_are(outer):
     problem, config = problem_of("forward", "momentum", outer)

@@ -43,7 +43,7 @@ def differences(
     for column, name in enumerate(values):
         losses = []
         for sign in (1, -1):
-            moved = values | {name: values[name] + sign * STEP}
+            moved = values if resume else values | {name: values[name] + sign * STEP}
             start = resume
             if resume is not None:
                 h = resume.tensors["h"].clone()
@@ -54,7 +54,9 @@ def differences(
     return out
 
 
-def checkpoint_at(problem: Problem, config: TrainConfig, values: dict[str, float], step: int, online: bool) -> Checkpoint:
+def checkpoint_at(
+    problem: Problem, config: TrainConfig, values: dict[str, float], step: int, online: bool
+) -> Checkpoint:
     records = train(problem, config, [Member(7, values)], online=online, checkpoint_every=step)
     return next(r for r in records if isinstance(r, Checkpoint))
 
@@ -229,7 +231,9 @@ def test_forward_with_the_whole_history_equals_backpropagation_through_the_train
         (x, y), (epsilon, *_) = order.at(step), noise.at(step)
         assert epsilon is not None
         each = lam.expand(len(by_hand.shapes))
-        loss = cross_entropy(theta, by_hand.shapes, x[0] + std * epsilon[0], y[0]) + penalty(theta, by_hand.shapes, each)
+        loss = cross_entropy(theta, by_hand.shapes, x[0] + std * epsilon[0], y[0]) + penalty(
+            theta, by_hand.shapes, each
+        )
         (g,) = torch.autograd.grad(loss, theta, create_graph=True)
         theta = theta - 0.3 * g
     wanted = torch.autograd.grad(cross_entropy(theta, by_hand.shapes, *problem.t2), [lam, std])
