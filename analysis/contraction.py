@@ -13,6 +13,7 @@ from analysis.frames import (
     Boxes,
     Floats,
     NotComputable,
+    has_values,
     hyperparameters,
     layers,
     missing_arms,
@@ -44,7 +45,7 @@ def contraction_ratios(
     if absent:
         return absent
     online = one_arm(runs, model, "online", completed=True)
-    names = [h for h in hyperparameters(online) if h in boxes]
+    names = [h for h in hyperparameters(online) if h in boxes and has_values(online, h)]
     if not names:
         return NotComputable(f"no hyperparameter of model {model} varies between its starts")
     if len(online) < 2:
@@ -88,9 +89,9 @@ def clamped(
 ) -> pd.DataFrame | NotComputable:
     """How many completed online runs end with a hyperparameter at a bound of its box.
 
-    One row for each hyperparameter (each layer of it) and side (low, high). Columns: hyperparameter, side, bound,
-    count, n, share with low and high (Wilson), outside_region (of the count; None without a region): a bound inside the
-    region is no failure.
+    One row for each hyperparameter (each layer or group of it) and side (low, high). Columns: hyperparameter, side,
+    bound, count, n, share with low and high (Wilson), outside_region (of the count; None without a region): a bound
+    inside the region is no failure.
     """
     absent = missing_arms(runs, "online", model=model)
     if absent:
@@ -99,7 +100,7 @@ def clamped(
     inside = None if region is None else region.contains(positions(tie_layers(online), region.surface.names, "final"))
     rows = []
     for name, columns in layers(hyperparameters(online)).items():
-        for column in columns if name in boxes else ():
+        for column in [c for c in columns if name in boxes and has_values(online, c)]:
             for side, bound in zip(("low", "high"), boxes[name], strict=True):
                 width = boxes[name][1] - boxes[name][0]
                 at = (online[f"{column}_final"] - bound).abs().to_numpy() <= _AT_CLAMP * width
@@ -125,7 +126,8 @@ def distance_over_steps(study: Study, region: Region) -> pd.DataFrame | NotCompu
     if not study.has("trajectories"):
         return NotComputable("no recorded steps: the study has no trajectories table")
     names = region.surface.names
-    members = layers(hyperparameters(study.runs))
+    mine = study.runs[study.runs["model"] == region.model]
+    members = layers([h for h in hyperparameters(mine) if has_values(mine, h)])
     tied = {h: "(" + " + ".join(f'"{c}"' for c in members[h]) + f") / {len(members[h])}" for h in names}
     place = [f"least({_BINS - 1}, greatest(0, floor(({tied[h]} - ({low})) / {high - low} * {_BINS})))::BIGINT"
              for h, (low, high) in zip(names, region.surface.box.tolist(), strict=True)]

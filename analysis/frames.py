@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 Boxes = dict[str, tuple[float, float]]  # hyperparameter -> (low, high)
 IDENTITY = ["model", "config_index", "replicate"]  # together with the arm, what names a run
 RESULTS = ["status", "t1_loss", "t2_loss", "t2_error", "test_loss", "test_error", "train_time_s"]
-_LAYER = re.compile(r"(.+)_layer\d+$")
+_PART = re.compile(r"(log10_l2)_.+|(.+)_layer\d+")  # one value for each group of parameters, or for each layer
 
 
 @dataclass(frozen=True)
@@ -32,26 +32,26 @@ def hyperparameters(runs: pd.DataFrame) -> list[str]:
 
 
 def layers(columns: Sequence[str]) -> dict[str, list[str]]:
-    """Hyperparameter -> its columns: itself where it is tied, ``{name}_layer1``, … where it is per layer."""
-    groups: dict[str, list[str]] = {}
+    """Hyperparameter -> its columns: itself where it is tied, else those of its layers or groups of parameters."""
+    found: dict[str, list[str]] = {}
     for column in columns:
-        match = _LAYER.match(column)
-        groups.setdefault(match.group(1) if match else column, []).append(column)
-    return groups
+        match = _PART.fullmatch(column)
+        found.setdefault((match.group(1) or match.group(2)) if match else column, []).append(column)
+    return found
 
 
 def tie_layers(runs: pd.DataFrame) -> pd.DataFrame:
-    """Per-layer hyperparameters replaced by one, their mean over the layers; a frame without them comes back as it is.
+    """Hyperparameters with a value for each layer or group replaced by one, their mean over those that a model has.
 
     The fixed-hyperparameter grid holds one value for the whole network, so a region of the box can be judged only for
-    the tied value.
+    the tied value. A frame without such hyperparameters comes back as it is.
     """
-    columns = dict.fromkeys(runs.columns)  # an ordered set: the mean takes its first layer's place
+    columns = dict.fromkeys(runs.columns)  # an ordered set: the mean takes the place of its first part
     means = {}
     for name, members in layers(hyperparameters(runs)).items():
         for end in ("initial", "final"):
             if members != [name]:
-                means[f"{name}_{end}"] = runs[[f"{m}_{end}" for m in members]].mean(axis=1, skipna=False)
+                means[f"{name}_{end}"] = runs[[f"{m}_{end}" for m in members]].mean(axis=1)
                 columns = {(f"{name}_{end}" if c == f"{members[0]}_{end}" else c): None for c in columns
                            if c not in [f"{m}_{end}" for m in members[1:]]}
     return runs.assign(**means)[list(columns)] if means else runs
@@ -60,21 +60,27 @@ def tie_layers(runs: pd.DataFrame) -> pd.DataFrame:
 def boxes(runs: pd.DataFrame, spec: Mapping[str, Any] | None = None) -> Boxes:
     """The search box of each (tied) hyperparameter: from the spec, else the extent of the grid and of the starts.
 
-    A hyperparameter that the spec does not name and that never varies has no box.
+    A hyperparameter that cannot vary has no box.
     """
     tied = tie_layers(runs)
     settings = dict((spec or {}).get("hyperparameters") or {})
-    settings |= settings.get("custom") or {}
+    settings |= {key.partition(":")[2]: box for key, box in (settings.get("custom") or {}).items()}
     found: Boxes = {}
     for name in hyperparameters(tied):
         entry = settings.get(name)
         if isinstance(entry, Mapping) and "low" in entry and "high" in entry:
-            found[name] = (float(entry["low"]), float(entry["high"]))
-            continue
-        values = tied.loc[tied["arm"] != "rerun", f"{name}_initial"].dropna()
-        if len(values) and values.min() < values.max():
-            found[name] = (float(values.min()), float(values.max()))
+            low, high = float(entry["low"]), float(entry["high"])
+        else:
+            values = tied.loc[tied["arm"] != "rerun", f"{name}_initial"]
+            low, high = float(values.min()), float(values.max())
+        if low < high:  # neither constant nor, with NaN, absent
+            found[name] = (low, high)
     return found
+
+
+def has_values(runs: pd.DataFrame, name: str) -> bool:
+    """Whether any of ``runs`` has the hyperparameter: the column of a model that has not is empty."""
+    return bool(runs[f"{name}_initial"].notna().any())
 
 
 def scaled(points: Floats, box: Floats) -> Floats:
@@ -88,7 +94,7 @@ def positions(runs: pd.DataFrame, names: Sequence[str], end: str) -> Floats:
 
 
 def one_arm(runs: pd.DataFrame, model: str, arm: str, *, completed: bool = False) -> pd.DataFrame:
-    """The runs of one model in one arm with their layers tied, ordered by configuration, failed ones left out.
+    """The runs of one model in one arm, layers or groups tied, ordered by configuration, failed ones left out.
 
     ``completed`` leaves the diverged ones out too. The order matters to every bootstrap: the same runs in another order
     in the file must give the same intervals.

@@ -186,6 +186,7 @@ Expression` or a list such as ``[("arm", "==", "online"), ("t2_loss", "<", 0.2)]
                   _expression(filters, shown), filesystem, files)
     known = study._datasets("runs")[0] or study._datasets("runs")[1]
     assert known is not None
+    _check_version((known.schema.metadata or {}).get(b"schema_version", SCHEMA_VERSION), shown)
     _check_columns([*_REQUIRED, *(columns or ())], known.schema.names, shown)
     try:
         known.scanner(columns=["run_id"], filter=study._filter)
@@ -223,10 +224,17 @@ def _read_info(filesystem: pafs.FileSystem, root: str, shown: str) -> dict[str, 
         raise StudyError(f"{shown}/study.json: not JSON ({error})") from error
     if not isinstance(info, dict) or not isinstance(info.get("spec", {}), dict):
         raise StudyError(f"{shown}/study.json: an object with the spec under \"spec\" is expected")
-    version = info.get("schema_version", SCHEMA_VERSION)
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise StudyError(f"{shown}: schema_version = {version!r}: this version reads up to {SCHEMA_VERSION}")
+    _check_version(info.get("schema_version", SCHEMA_VERSION), shown)
     return info
+
+
+def _check_version(version: Any, shown: str) -> None:
+    try:
+        known = int(version) <= SCHEMA_VERSION
+    except (TypeError, ValueError):
+        known = False
+    if not known:
+        raise StudyError(f"{shown}: schema_version = {version!r}: this version reads up to {SCHEMA_VERSION}")
 
 
 def _list_files(

@@ -32,10 +32,10 @@ def region_convergence(
     """Where the runs start, walk and end, over the surface of the fixed-hyperparameter loss.
 
     ``online`` holds one row a run with ``{name}_initial`` and ``{name}_final``; ``trajectories`` run_id, step and one
-    column a hyperparameter (None: starts and ends alone). ``names`` are the two axes, by default the first two of
-    ``boxes``; where the surface has more, the picture is its slice through the optimum. With one hyperparameter the
-    second axis is the T2 loss. Hollow: starts. Filled: ends, blue inside the region and vermillion outside, a square
-    on a clamp.
+    column a hyperparameter, of these runs or more (None: starts and ends alone). ``names`` are the two axes, by default
+    the first two of ``boxes``; where the surface has more, the picture is its slice through the optimum. With one
+    hyperparameter the second axis is the T2 loss. Hollow: starts. Filled: ends, blue inside the region and vermillion
+    outside, a square on a clamp.
     """
     pair = list(names or boxes)[:2]
     if len(pair) < 2:
@@ -45,7 +45,8 @@ def region_convergence(
         _surface(ax, region, boxes, first, second)
     if trajectories is not None:
         starts = online.set_index("run_id")
-        for run_id, path in trajectories.groupby("run_id", sort=False):
+        walked = trajectories[trajectories["run_id"].isin(starts.index)]
+        for run_id, path in walked.groupby("run_id", sort=False):
             begin = starts.loc[run_id]
             ax.plot(np.r_[begin[f"{first}_initial"], path[first]], np.r_[begin[f"{second}_initial"], path[second]],
                     color="#222222", linewidth=0.7, alpha=_fade(len(starts), 0.6), zorder=3)

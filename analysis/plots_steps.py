@@ -25,7 +25,8 @@ def hyperparameter_trajectories(
     """
     starts = online.set_index("run_id")[f"{name}_initial"]
     paths, colours = [], []
-    for run_id, path in trajectories.groupby("run_id", sort=False):
+    walked = trajectories[trajectories["run_id"].isin(starts.index)]
+    for run_id, path in walked.groupby("run_id", sort=False):
         begin = float(starts[run_id])
         paths.append(np.column_stack([np.r_[0, path["step"]], np.r_[begin, path[name]]]))
         colours.append(begin)
@@ -38,7 +39,7 @@ def hyperparameter_trajectories(
     for edge in box:
         ax.axhline(edge, color=style.INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1,
                    label="clamp" if edge == box[0] else None)
-    last = float(trajectories["step"].max()) if len(trajectories) else 1.0
+    last = float(walked["step"].max()) if len(walked) else 1.0
     pad = 0.04 * (box[1] - box[0])
     ax.set(xlim=(0, last), ylim=(box[0] - pad, box[1] + pad), xlabel="step", ylabel=style.hyperparameter_label(name))
     bar = ax.figure.colorbar(ScalarMappable(scale, style.STARTS), ax=ax, pad=0.02,

@@ -30,6 +30,7 @@ DEFINITION = (
 LARGEST_SHARE = 1 / 3  # of the box: a region larger than this does not tell a good method from a poor one
 _SAMPLE_POWER = 14  # 2^14 quasi-random points: the volume is good to about 0.001, a distance to about 0.01
 _SAMPLE_SEED = 0
+_ROUNDING = 1e-6  # of the box's side: a float32 value at a bound differs from it by its rounding
 _STABILITY_POINTS = 1024  # of the sample, where surfaces are redrawn
 
 
@@ -100,15 +101,20 @@ class Region:
         return np.sort(self._sample[1])
 
     def contains(self, points: Floats) -> NDArray[np.bool_]:
-        """Whether each of ``points`` [N, D] is inside; False where a coordinate is NaN."""
-        return np.asarray(self.surface.predict(points) <= self.threshold)
+        """Whether each of ``points`` [N, D] is inside; False outside the box and where a coordinate is NaN."""
+        points = np.atleast_2d(np.asarray(points, dtype=float))
+        return np.asarray((self.surface.predict(points) <= self.threshold) & self._in_box(points))
+
+    def _in_box(self, points: Floats) -> NDArray[np.bool_]:
+        u = scaled(points, self.surface.box)
+        return np.asarray(((u > -_ROUNDING) & (u < 1 + _ROUNDING)).all(axis=1))
 
     def distance(self, points: Floats) -> Floats:
         """Euclidean distance [N] to the region in box units (each side of the box is 1); 0 inside, NaN for NaN."""
         points = np.atleast_2d(np.asarray(points, dtype=float))
         value = self.surface.predict(points)
         out = np.where(np.isnan(value), np.nan, 0.0)
-        outside = value > self.threshold
+        outside = (value > self.threshold) | (~np.isnan(value) & ~self._in_box(points))
         out[outside] = self._tree.query(scaled(points[outside], self.surface.box))[0]
         return out
 

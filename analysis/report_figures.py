@@ -63,6 +63,7 @@ BUILDERS: tuple[tuple[str, str, str, Callable[[StudyView], Drawn | NotComputable
     ("region", "region_convergence", "Region convergence", region.region_convergence),
     ("region", "ends", "Into the region", region.ends),
     ("region", "hyperparameters", "Hyperparameters over the steps", region.hyperparameters_over_steps),
+    ("region", "contraction", "Contraction", region.contraction),
     ("improvement", "split", "Improvement split", results.split_pictures),
     ("improvement", "split_curve", "The split over the threshold", results.split_curves),
     ("diagonal", "diagonal", "T1-T2 run against retraining", results.diagonal_pictures("online", "rerun")),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
+import pandas as pd
 from matplotlib.lines import Line2D
 
-from analysis import plots_region, plots_steps, style
-from analysis.contraction import distance_over_steps
+from analysis import plots_cost, plots_region, plots_steps, style
+from analysis.contraction import contraction_ratios, distance_over_steps
 from analysis.frames import NotComputable
 from analysis.region import concentration, region_shares
 from analysis.report_text import share
@@ -100,6 +101,28 @@ def hyperparameters_over_steps(view: StudyView) -> Drawn | NotComputable:
                         len(view.all_online(m)) for m in models) > MOST_DRAWN else "")
                     + (" Hyperparameters that differ by layer are shown by their mean."
                        if view.runs is not view.study.runs else ""))
+
+
+def contraction(view: StudyView) -> Drawn | NotComputable:
+    """How much nearer to each other the runs end than they start, by hyperparameter and direction."""
+    frames, reasons = [], []
+    for model in view.study.models:
+        region = view.found.get(model)
+        ratios = contraction_ratios(view.study.runs, model, view.boxes, region.surface if region else None)
+        if isinstance(ratios, NotComputable):
+            reasons.append(ratios)
+            continue
+        labels = [h if h.startswith("direction") else style.hyperparameter_label(h) for h in ratios["along"]]
+        frames.append(ratios.assign(label=[f"{model}: {label}" for label in labels]))
+    if not frames:
+        return reasons[0] if reasons else NotComputable("no run")
+    rows = pd.concat(frames, ignore_index=True)
+    figure, axes = style.panels(1, 7.2, 1.1 + 0.3 * len(rows))
+    plots_cost.contraction_plot(axes[0], rows)
+    return figure, ("The standard deviation of the hyperparameters at the end of the T1-T2 runs over that at their "
+                    "start, with 95 % bootstrap intervals: left of the dashed line the runs came together. Directions "
+                    "are the principal ones of the response surface in box units, 1 the most sensitive: where the "
+                    "surface is flat, there is nothing to come together for.")
 
 
 def model_regions(view: StudyView) -> Drawn | NotComputable:

@@ -125,8 +125,8 @@ def overhead_picture(view: StudyView) -> Drawn | NotComputable:
     plots_cost.overhead_plot(axes[0], time_ratios(view.study.runs), table)
     return figure, ("Training time of each T1-T2 run over that of the same configuration with fixed hyperparameters "
                     "(dots); diamond: geometric mean of the paired ratios with its 95 % bootstrap interval. Dashed: "
-                    "the seed's 12 %. Times are those of the workers, which may have shared a machine; runs trained in one "
-                    "pack share its time equally, so their dots coincide.")
+                    "the seed's 12 %. Times are those of the workers, which may have shared a machine; runs trained in "
+                    "one pack share its time equally, so their dots coincide.")
 
 
 def compute_pictures(view: StudyView) -> Drawn | NotComputable:

@@ -159,7 +159,7 @@ class Ledger:
     def batches(self, path: str) -> Iterator[pa.RecordBatch]:
         """A file, piece by piece."""
         with self.storage.filesystem.open_input_file(self.storage.path(path)) as source:
-            yield from pq.ParquetFile(source).iter_batches(batch_size=65_536)
+            yield from pq.ParquetFile(source).iter_batches(batch_size=16_384)
 
     def _places(self, table: pa.Table) -> npt.NDArray[np.int64]:
         arms = table["arm"].to_numpy(zero_copy_only=False)

@@ -13,7 +13,7 @@ from service.storage import Storage
 
 def is_driven(status: StudyStatus) -> bool:
     """Whether a driver works on the study now; :func:`service.read_status` has looked for its sign of life."""
-    return status.state in ("waiting", "running", "paused")
+    return status.state in ("running", "paused")
 
 
 def create_study(spec: StudySpec, uri: str) -> bool:

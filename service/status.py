@@ -158,11 +158,11 @@ def read_status(uri: str) -> StudyStatus:
     storage = Storage(uri)
     try:
         progress = storage.read_json(PROGRESS)["status"]
-    except FileNotFoundError:
-        progress = {"name": study["spec"]["name"], "study_hash": study["study_hash"], "uri": uri, "state": "waiting",
-                    "planned": study["planned"], "done": dict.fromkeys(study["planned"], 0)}
+    except FileNotFoundError:  # created, and no driver has reported yet
+        return StudyStatus(study["spec"]["name"], study["study_hash"], uri, "waiting", study["planned"],
+                           dict.fromkeys(study["planned"], 0))
     status = StudyStatus(**{**progress, "uri": uri})
-    if status.state in ("waiting", "running", "paused") and not _driven(storage):
+    if status.state in ("running", "paused") and not _driven(storage):
         return dataclasses.replace(status, state="interrupted", runs_per_s=None, seconds_left=None, in_flight=0,
                                    actors=0)
     return status

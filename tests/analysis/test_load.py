@@ -153,6 +153,12 @@ def test_bad_input_is_named(study_dir: Path, tmp_path: Path) -> None:
     spoil_study_json(newer, schema_version=99)
     with pytest.raises(StudyError, match=r"schema_version = 99: this version reads up to 1"):
         load_study(newer)
+    table = pq.read_table(study_dir / "runs.parquet")
+    (newer / "study.json").unlink()
+    pq.write_table(table.replace_schema_metadata({"schema_version": "7"}), newer / "runs.parquet")
+    with pytest.raises(StudyError, match=r"schema_version = .*7.*: this version reads up to 1"):
+        load_study(newer)
+    pq.write_table(table, newer / "runs.parquet")
     (newer / "study.json").write_text("{")
     with pytest.raises(StudyError, match=r"study.json: not JSON"):
         load_study(newer)

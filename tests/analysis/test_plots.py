@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from analysis import load_study, plots_cost, plots_region, plots_split, plots_steps, style
+from analysis import load_study, plots, plots_cost, plots_region, plots_split, plots_steps, style
 from analysis.diagonal import bland_altman, compare_arms
 from analysis.frames import NotComputable, pairs
 from analysis.improvement import SEED_SHARES, good_threshold, split, split_curve
@@ -89,6 +90,18 @@ def test_region_picture_shows_starts_ends_clamps_and_the_outline(ax: Axes, corne
     walked = cornered.trajectories.query("arm == 'online'")["run_id"].nunique()
     assert len(ax.lines) == 1 + walked  # 1: the grid's cells
     assert ax.get_xlim() == cornered.boxes["log10_l2"]
+
+
+def test_plot_functions_take_axes_and_return_them() -> None:
+    drawing = [getattr(plots, name) for name in plots.__all__]
+    drawing = [f for f in drawing if next(iter(inspect.signature(f).parameters), None) == "ax"]
+    assert len(drawing) == 16
+    assert {inspect.signature(f).return_annotation for f in drawing} == {"Axes"}
+    ax = style.new_figure(3, 3).subplots()
+    boxes = {"log10_l2": (-5.5, -2.5), "input_noise_std": (0.0, 0.8)}
+    runs = pd.DataFrame({"run_id": ["a"], "log10_l2_initial": [-5.0], "log10_l2_final": [-3.0],
+                         "input_noise_std_initial": [0.1], "input_noise_std_final": [0.8]})
+    assert plots.region_convergence(ax, runs, None, boxes) is ax  # without a grid: starts and ends alone
 
 
 def test_trajectories_begin_at_the_starts(ax: Axes, cornered: Study) -> None:

@@ -52,6 +52,16 @@ def test_the_region_is_the_ellipse_of_the_margin() -> None:
     assert np.isnan(distance[2])
 
 
+def test_the_region_ends_at_the_box() -> None:
+    at_edge = Truth(optimum={"mlp-64": (0.5, 1.0)})
+    region = region_of(make_runs(at_edge, grid_replicates=5))
+    points = np.array([[-4.0, 0.8], [-4.0, np.float64(np.float32(0.8))], [-4.0, 0.81]])
+    np.testing.assert_array_equal(region.contains(points), [True, True, False])
+    distance = region.distance(points)
+    assert distance[1] == 0.0
+    assert 0.01 <= distance[2] <= 0.04
+
+
 def test_a_flat_surface_has_a_region_that_does_not_discriminate() -> None:
     region = region_of(make_runs(Truth(curvature=(0.001, 0.002))))
     assert region.volume > 0.9

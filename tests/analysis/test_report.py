@@ -77,7 +77,7 @@ def page(written: ReportPaths) -> Page:
 
 def test_every_file_is_there(written: ReportPaths) -> None:
     names = {p.name for p in written.figures}
-    for stem in ("region_convergence", "ends", "hyperparameters", "split", "split_curve", "diagonal",
+    for stem in ("region_convergence", "ends", "hyperparameters", "contraction", "split", "split_curve", "diagonal",
                  "diagonal_initial", "overhead", "equal_compute"):
         assert {f"{stem}.png", f"{stem}.svg"} <= names
     assert {p.stem for p in written.tables} >= {"claims", "region", "contraction", "clamps", "improvement", "diagonal",
@@ -88,7 +88,7 @@ def test_every_file_is_there(written: ReportPaths) -> None:
 
 
 def test_the_page_carries_everything_and_asks_for_nothing(page: Page) -> None:
-    assert page.opened.count("img") == 9
+    assert page.opened.count("img") == 10
     assert "Regions by model: not drawn. 1 of the models has a region: a comparison needs two." in page.text
     for tag, name, value in page.attributes:
         if name in ("src", "href"):

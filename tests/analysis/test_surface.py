@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.contraction import clamped
 from analysis.frames import NotComputable, boxes, hyperparameters, tie_layers
 from analysis.load import load_study
 from analysis.surface import Surface, directions, fit_surface, grid_cells
@@ -117,11 +118,39 @@ def test_per_layer_hyperparameters_are_tied_by_their_mean(tmp_path: Path) -> Non
     assert surface.names == ("log10_l2", "input_noise_std")
 
 
+def test_groups_of_parameters_are_tied_like_layers() -> None:
+    runs = make_runs(arms=("grid",))
+    for end in ("initial", "final"):
+        value = runs.pop(f"log10_l2_{end}")
+        runs.insert(4, f"log10_l2_weights_{end}", value - 0.5)
+        runs.insert(5, f"log10_l2_biases_{end}", value + 0.5)
+    assert hyperparameters(tie_layers(runs)) == ["log10_l2", "input_noise_std"]
+    assert boxes(runs, {"hyperparameters": {"log10_l2": {"low": -5.5, "high": -2.5}}})["log10_l2"] == (-5.5, -2.5)
+    assert surface_of(runs).predict(np.array([[-4.0, 0.3]])) == pytest.approx(
+        surface_of(make_runs(arms=("grid",))).predict(np.array([[-4.0, 0.3]])))
+
+
+def test_a_shallow_model_is_tied_over_the_layers_that_it_has(tmp_path: Path) -> None:
+    study = load_study(write_study(tmp_path / "s", layers=3))
+    runs = study.runs.copy()
+    shallow = runs["model"] == "mlp-64"
+    runs.loc[shallow, ["log10_l2_layer3_initial", "log10_l2_layer3_final"]] = np.nan  # as the service writes it
+    tied = tie_layers(runs)
+    assert tied["log10_l2_initial"].notna().all()
+    np.testing.assert_allclose(tied.loc[shallow, "log10_l2_final"], study.runs.loc[
+        shallow, ["log10_l2_layer1_final", "log10_l2_layer2_final"]].mean(axis=1))
+    assert surface_of(runs).names == ("log10_l2", "input_noise_std")
+    frame = clamped(runs, "mlp-64", study.boxes)
+    assert isinstance(frame, pd.DataFrame)
+    assert frame["hyperparameter"].unique().tolist() == ["log10_l2_layer1", "log10_l2_layer2", "input_noise_std"]
+
+
 def test_the_box_is_the_specs_else_the_grids_extent() -> None:
     runs = make_runs()
     assert boxes(runs) == dict(BOX)
     spec = {"hyperparameters": {"log10_l2": {"low": -6, "high": -2}, "label_smoothing": None, "clamp": True,
-                                "custom": {"input_noise_std": {"low": 0, "high": 1}}}}
+                                "custom": {"mine:input_noise_std": {"low": 0, "high": 1}}}}
     assert boxes(runs, spec) == {"log10_l2": (-6.0, -2.0), "input_noise_std": (0.0, 1.0)}
     constant = runs.assign(log10_l2_initial=-4.0, log10_l2_final=-4.0)
     assert list(boxes(constant)) == ["input_noise_std"]
+    assert list(boxes(runs, {"hyperparameters": {"log10_l2": {"low": -3, "high": -3}}})) == ["input_noise_std"]

@@ -34,11 +34,20 @@ NODES = 2
 
 def spec() -> StudySpec:
     """96 real trainings of about half a second, with a checkpoint every quarter."""
-    return StudySpec.from_dict({
-        "name": "faults", "seed": 11, "configurations": 24, "arms": ["initial", "online", "rerun", "grid"],
-        "models": [{"hidden": [24]}], "inner": {"steps": 400}, "outer": {"every": 5}, "record_every": 50,
-        "grid": {"points": {"log10_l2": 2, "input_noise_std": 2}, "replicates": 6},
-        "execution": {"checkpoint_every": 100, "loss_retries": 100}})
+    return StudySpec.from_dict(
+        {
+            "name": "faults",
+            "seed": 11,
+            "configurations": 24,
+            "arms": ["initial", "online", "rerun", "grid"],
+            "models": [{"hidden": [24]}],
+            "inner": {"steps": 400},
+            "outer": {"every": 5},
+            "record_every": 50,
+            "grid": {"points": {"log10_l2": 2, "input_noise_std": 2}, "replicates": 6},
+            "execution": {"checkpoint_every": 100, "loss_retries": 100},
+        }
+    )
 
 
 @dataclass
@@ -109,9 +118,15 @@ class Battle:
 @contextmanager
 def battle(directory: Path, seed: int) -> Iterator[Battle]:
     """A head without CPUs and two nodes with one each."""
-    cluster = Cluster(initialize_head=True, head_node_args={
-        "num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 * 2**20,
-        "_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 5}})
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 0,
+            "include_dashboard": False,
+            "object_store_memory": 80 * 2**20,
+            "_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 5},
+        },
+    )
     fight = Battle(cluster, directory, directory / "study", random.Random(seed))
     try:
         for _ in range(NODES):
@@ -139,8 +154,9 @@ def recovery_s(fight: Battle, attempts: pd.DataFrame) -> tuple[float, float]:
     return known, again
 
 
-def test_nothing_is_lost_or_double_whatever_dies(tmp_path: Path, fault_seed: int,
-                                                 capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_lost_or_double_whatever_dies(
+    tmp_path: Path, fault_seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     run_serially(spec(), tmp_path / "calm")
     with battle(tmp_path, fault_seed) as fight:
         fight.start_driver()
@@ -160,10 +176,12 @@ def test_nothing_is_lost_or_double_whatever_dies(tmp_path: Path, fault_seed: int
     lost = attempts[attempts["outcome"] == "lost"]
     known, again = recovery_s(fight, attempts)
     with capsys.disabled():
-        print(f"\nfault test, seed {fault_seed}: SIGKILLed {counts['actor']} actors, {counts['node']} nodes, "
-              f"{counts['driver']} drivers; {len(runs)} runs in {len(attempts)} attempts, {len(lost)} lost and recovered, "
-              f"runs lost: {len(table(tmp_path / 'calm')) - len(runs)}, "
-              f"a node's death known after at most {known:.1f} s, its runs going on after at most {again:.1f} s")
+        print(
+            f"\nfault test, seed {fault_seed}: SIGKILLed {counts['actor']} actors, {counts['node']} nodes, "
+            f"{counts['driver']} drivers; {len(runs)} runs in {len(attempts)} attempts, {len(lost)} lost and recovered, "
+            f"runs lost: {len(table(tmp_path / 'calm')) - len(runs)}, "
+            f"a node's death known after at most {known:.1f} s, its runs going on after at most {again:.1f} s"
+        )
     assert sum(counts.values()) == sum(KILLS.values()), "the study ended before all were killed"
     assert read_status(str(fight.out)).state == "completed"
     assert_complete(fight.out, spec())
