@@ -114,9 +114,9 @@ class Range:
     one to each of ``l2_groups``. For ``log10_l2`` a layer is a weight-bearing layer, its bias included; for
     ``hidden_noise_std`` a hidden layer; all others are tied.
 
-    ``coordinate``: what the outer step adds to. ``square`` moves the variance of a noise by the step that its standard
-    deviation's hypergradient gives: n0 = 0 is stationary by symmetry (ε and -ε have one law) and the hypergradient there
-    all noise, so a collapsed n0 stays; equal steps of n0² leave that neighbourhood after a few.
+    ``coordinate``: what the outer step adds to. ``square`` moves the variance of a noise by the step that its
+    standard deviation's hypergradient gives: n0 = 0 is stationary by symmetry (ε and -ε have one law) and the
+    hypergradient there all noise, so a collapsed n0 stays; equal steps of n0² leave that neighbourhood after a few.
     """
 
     low: float

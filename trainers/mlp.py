@@ -1,13 +1,14 @@
 """P multilayer perceptrons of one shape as one stacked network, with every derivative in closed form.
 
-No autograd graph is built: an ordinary step is a handful of batched matrix products. Notation, for each member: layer l
-(from 0) computes z_l = a_l W_lᵀ + b_l; a_0 = x + n_0 ε_0 and a_{l+1} = φ(z_l) + n_{l+1} ε_{l+1}; δ_l = ∂C/∂z_l. C is the
-mean cross-entropy of the softmax of the last z against targets q = (1 - s)·onehot + s/classes. The derivative of any of
-these in a direction is written with a dot (the R-operator of Pearlmutter, 1994).
+No autograd graph is built: an ordinary step is a handful of batched matrix products. Notation, for each member: layer
+l (from 0) computes z_l = a_l W_lᵀ + b_l; a_0 = x + n_0 ε_0 and a_{l+1} = φ(z_l) + n_{l+1} ε_{l+1}; δ_l = ∂C/∂z_l. C is
+the mean cross-entropy of the softmax of the last z against targets q = (1 - s)·onehot + s/classes. The derivative of any
+of these in a direction is written with a dot (the R-operator of Pearlmutter, 1994).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ def parameters_of(input_size: int, hidden: tuple[int, ...], classes: int) -> tup
     table: list[Parameter] = []
     widths = (input_size, *hidden, classes)
     start = 0
-    for layer, (fan_in, fan_out) in enumerate(zip(widths[:-1], widths[1:], strict=True), start=1):
+    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(widths), start=1):
         for name, shape in ((f"{layer}.weight", (fan_out, fan_in)), (f"{layer}.bias", (fan_out,))):
             table.append(Parameter(name, shape, layer, start))
             start = table[-1].stop

@@ -14,8 +14,8 @@ from torch import Tensor
 from trainers import inner, outer
 from trainers.batches import Noise, Order
 from trainers.config import ConfigError, TrainConfig
-from trainers.hyperparameters import penalty_direction, penalty_strength
 from trainers.hypergradient import ESTIMATORS, Step
+from trainers.hyperparameters import penalty_direction, penalty_strength
 from trainers.inner import State
 from trainers.network import Network
 from trainers.problem import Problem

@@ -178,7 +178,8 @@ def test_nothing_is_lost_or_double_whatever_dies(
     with capsys.disabled():
         print(
             f"\nfault test, seed {fault_seed}: SIGKILLed {counts['actor']} actors, {counts['node']} nodes, "
-            f"{counts['driver']} drivers; {len(runs)} runs in {len(attempts)} attempts, {len(lost)} lost and recovered, "
+            f"{counts['driver']} drivers; "
+            f"{len(runs)} runs in {len(attempts)} attempts, {len(lost)} lost and recovered; "
             f"runs lost: {len(table(tmp_path / 'calm')) - len(runs)}, "
             f"a node's death known after at most {known:.1f} s, its runs going on after at most {again:.1f} s"
         )
