@@ -94,7 +94,7 @@ def seed_literal(step: Step) -> Tensor:
 
 
 def neumann(step: Step) -> Tensor:
-    """Implicit differentiation by ``look_back`` = n terms of Neumann's series (Lorraine et al. 2020, Clarke et al. 2022).
+    """Implicit differentiation by n = ``look_back`` terms of Neumann's series (Lorraine et al., Clarke et al.).
 
     - Σ_{i=0}^{n} < S (I - H S)^i v, ∂_h g >, v at θ', H = ∇²C1~ on the step's own T1 batch at θ. Assumes that the last
     n steps had this H and this S, as near a minimum. n = 0 is :func:`t1t2`.

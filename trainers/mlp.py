@@ -2,7 +2,7 @@
 
 No autograd graph is built: an ordinary step is a handful of batched matrix products. Notation, for each member: layer
 l (from 0) computes z_l = a_l W_lᵀ + b_l; a_0 = x + n_0 ε_0 and a_{l+1} = φ(z_l) + n_{l+1} ε_{l+1}; δ_l = ∂C/∂z_l. C is
-the mean cross-entropy of the softmax of the last z against targets q = (1 - s)·onehot + s/classes. The derivative of any
+the mean cross-entropy of the softmax of the last z with targets q = (1 - s)·onehot + s/classes. The derivative of any
 of these in a direction is written with a dot (the R-operator of Pearlmutter, 1994).
 """
 
