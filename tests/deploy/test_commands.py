@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,21 +16,23 @@ MANIFESTS = sorted(path for path in (ROOT / "deploy").rglob("*")
                    if path.is_file() and path.suffix not in (".md", ".toml", ".png"))
 SOURCES = [*MANIFESTS, *(path for path in DOCUMENTS if path.exists())]
 END_OF_COMMAND = re.compile(r"\|.*|&.*|;.*|2?>.*|<.*|\S+;")
+FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
-def code_in_markdown(text: str) -> str:
-    blocks = re.findall(r"^```[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
-    return "\n".join([*blocks, *spans])
-
-
-def command_lines(path: Path, program: str) -> Iterator[list[str]]:
-    """The arguments of each call of ``program`` in a document, a manifest or a script."""
+def commands_of(path: Path) -> str:
+    """What is there to be typed or run: a manifest or script whole, the fenced code of a document."""
     text = path.read_text()
-    if path.suffix == ".md":
-        text = code_in_markdown(text)
-    text = text.replace("\\\n", " ")
-    for line in text.splitlines():
+    return "\n".join(FENCE.findall(text)) if path.suffix == ".md" else text
+
+
+def mentions_of(path: Path) -> str:
+    """Code within a document's sentences and tables, where a command may lack what it needs."""
+    return "\n".join(re.findall(r"`([^`\n]+)`", FENCE.sub("", path.read_text()))) if path.suffix == ".md" else ""
+
+
+def calls(text: str, program: str) -> Iterator[list[str]]:
+    """The arguments of each call of ``program``."""
+    for line in text.replace("\\\n", " ").splitlines():
         uncommented = re.sub(r"^\s*#+!?\s?", "", line)  # usage in a manifest's head comment
         found = re.search(rf"(?:^|[\s`(]){program} (?=[a-z.]|--)(.*)$", uncommented)
         if not found:
@@ -40,9 +42,9 @@ def command_lines(path: Path, program: str) -> Iterator[list[str]]:
         yield [word for word in words[:end] if not re.fullmatch(r"\.\.\.|…", word)]
 
 
-def cases() -> list[object]:
+def cases(read: Callable[[Path], str]) -> list[object]:
     found = {f"{path.relative_to(ROOT)}: t1t2 {' '.join(words)}": words
-             for path in SOURCES for words in command_lines(path, "t1t2")}
+             for path in SOURCES for words in calls(read(path), "t1t2")}
     return [pytest.param(words, id=name) for name, words in found.items()]
 
 
@@ -53,7 +55,7 @@ def complaint(words: list[str]) -> str | None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     if words[0] not in commands:
         return f"No such command {words[0]!r}"
-    if "--help" in words or len(words) == 1:  # `t1t2 NAME` alone speaks of the command
+    if "--help" in words:
         return None
     try:
         commands[words[0]].make_context(words[0], words[1:])
@@ -64,9 +66,14 @@ def complaint(words: list[str]) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("words", cases())
-def test_command_line_is_known(words: list[str]) -> None:
+@pytest.mark.parametrize("words", cases(commands_of))
+def test_command_line_would_run(words: list[str]) -> None:
     assert complaint(words) is None
+
+
+@pytest.mark.parametrize("words", cases(mentions_of))
+def test_mentioned_command_and_options_are_known(words: list[str]) -> None:
+    assert re.match("Missing (argument|option|parameter)", complaint(words) or "Missing argument")
 
 
 @pytest.mark.parametrize(("line", "expected"), [
@@ -81,12 +88,12 @@ def test_wrong_command_line_is_found_out(line: str, expected: str) -> None:
 
 
 def test_manifests_call_the_program() -> None:
-    calling = {path.name for path in MANIFESTS if list(command_lines(path, "t1t2"))}
+    calling = {path.name for path in MANIFESTS if list(calls(commands_of(path), "t1t2"))}
     assert calling == {"Dockerfile", "compose.yaml", "cluster.yaml", "raycluster.yaml", "rayjob.yaml", "t1t2.sbatch"}
 
 
 def test_make_targets_in_the_documents_exist() -> None:
     targets = set(re.findall(r"^([.a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for path in SOURCES:
-        for words in command_lines(path, "make"):
+        for words in calls(f"{commands_of(path)}\n{mentions_of(path)}", "make"):
             assert words[0] in targets, f"{path.relative_to(ROOT)}: make {words[0]}"
