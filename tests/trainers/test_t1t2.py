@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trainers.problems import ALL_KINDS, cross_entropy, small_config, small_problem
+from tests.trainers.problems import ALL_KINDS, LN10, cross_entropy, small_config, small_problem
 from tests.trainers.runs import TUNED, assert_close, bits, checkpoints, of_member, points, results, run
 from trainers import ConfigError, Member, Point, Problem, TrainConfig, train
 from trainers.batches import Noise, Order
@@ -153,6 +153,22 @@ def test_records_measure_the_clean_losses_of_the_weights_they_belong_to(online):
             assert found == pytest.approx(wrong / len(y), rel=1e-12)
 
 
+def test_each_outer_step_takes_the_next_batch_of_t2():
+    """Its hypergradient of λ, -η1 ln 10 10^λ <v, θ>, with v on the T2 batch that its number stands for."""
+    config = still(small_config(inner={"steps": 6}, outer={"estimator": "t1t2_at_theta", "batch_size": 5, "every": 2}))
+    problem = small_problem(config)
+    records = run(problem, config, [Member(7, TUNED)], checkpoint_every=1)
+    thetas = [c.tensors["theta"][0] for c in checkpoints(records)]
+    shapes = [p.shape for p in problem.network.parameters]
+    order = Order(*problem.t2, [7], Stream.T2_ORDER, 5)
+    for number in (1, 2, 3):
+        theta = thetas[2 * number - 2].clone().requires_grad_()  # before the inner step
+        x, y = order.at(number)
+        (v,) = torch.autograd.grad(cross_entropy(theta, shapes, x[0], y[0]), theta)
+        wanted = -0.3 * LN10 * 10 ** TUNED["log10_l2"] * float((v * theta.detach()).sum())
+        assert points(records)[2 * number].hypergradient["log10_l2"] == pytest.approx(wanted, rel=1e-9)
+
+
 def answer(theta: torch.Tensor, shapes: list[tuple[int, ...]], x: torch.Tensor) -> int:
     """The class with the smallest cross-entropy."""
     losses = [float(cross_entropy(theta, shapes, x[None], torch.tensor([label]))) for label in range(3)]
@@ -190,6 +206,33 @@ def test_a_member_with_other_hyperparameters_than_the_configurations_is_refused(
         run(small_problem(config), config, [Member(1, TUNED), Member(2, values)])
     assert str(sorted(values)) in str(caught.value)
     assert "['input_noise_std', 'log10_l2']" in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", [
+    pytest.param(-1, marks=pytest.mark.xfail(reason="drawn from before it is looked at", raises=ValueError)),
+    pytest.param(2**63, marks=pytest.mark.xfail(reason="its upper limit is not looked at", raises=ValueError)),
+])
+def test_a_seed_is_what_a_table_can_hold(seed):
+    config = small_config()
+    with pytest.raises(ConfigError, match=f"seed = {seed} of a member: must be"):
+        run(small_problem(config), config, [Member(1, TUNED), Member(seed, TUNED)])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_start_is_a_finite_number(value):
+    config = small_config()
+    with pytest.raises(ConfigError, match=f"hyperparameters.log10_l2 = {value!r} of a member: must be a finite"):
+        run(small_problem(config), config, [Member(1, TUNED | {"log10_l2": value})])
+
+
+def test_a_pack_has_members_and_checkpoints_a_distance():
+    config = small_config()
+    problem = small_problem(config)
+    with pytest.raises(ConfigError, match=r"members = \[\]: must be one or more"):
+        run(problem, config, [])
+    for distance in (0, -1):
+        with pytest.raises(ConfigError, match=f"checkpoint_every = {distance}: must be at least 1"):
+            run(problem, config, [Member(1, TUNED)], checkpoint_every=distance)
 
 
 def test_a_strong_penalty_is_lowered_and_a_noise_that_hurts_too():
