@@ -33,6 +33,9 @@ def _check_types(settings: object, where: str) -> None:
             _require(number and math.isfinite(value), f"{where}.{name}", value, "a finite number")
         elif kind in (bool, str):
             _require(isinstance(value, kind), f"{where}.{name}", value, "true or false" if kind is bool else "a string")
+        elif kind == tuple[int, ...]:
+            whole = isinstance(value, tuple | list) and all(type(item) is int for item in value)
+            _require(whole, f"{where}.{name}", value, "whole numbers, as in (64, 32)")
 
 
 def _require(condition: bool, where: str, value: object, allowed: str) -> None:
@@ -184,8 +187,9 @@ class HyperparameterConfig:
             self.l2_groups,
             "given if, and only if, log10_l2.scope = 'group'",
         )
-        for key in self.custom:
+        for key, box in self.custom.items():
             _require(LOOK_UP in key, "hyperparameters.custom", key, "named 'module:attribute'")
+            _require(box.scope == "tied", f"hyperparameters.custom.{key}.scope", box.scope, "'tied'")
 
 
 @dataclass(frozen=True)
@@ -219,8 +223,9 @@ class OuterConfig:
 
     ``estimator`` names a hypergradient of :mod:`trainers.hypergradient`; ``memory`` (γ, for each inner step),
     ``tangent_batch`` (examples of a T1 batch that carry the tangent; 0 for all of them), ``tangent_every`` (inner steps
-    between two updates of the tangent) and ``antithetic`` (the tangent of each example's mean over ε and -ε) belong to
-    ``forward``, ``look_back`` to ``neumann``.
+    between two updates of the tangent), ``antithetic`` (the tangent of each example's mean over ε and -ε) and
+    ``averaging`` (how much the running means of θ and its tangent, at which the T2 gradient is then taken, keep at each
+    inner step; 0 for no means) belong to ``forward``, ``look_back`` to ``neumann``.
     """
 
     estimator: EstimatorName = "t1t2_at_theta"

@@ -80,7 +80,7 @@ def seed_literal(step: Step) -> Tensor:
     v = network.gradient(step.t2_trace(step.theta_next))
     dots = network.dots(step.theta, network.direction(v))
     out = -step.learning_rate * penalty_hypergradient(layout, step.h, dots)
-    for column in {c for c in layout.l2 if c is not None}:
+    for column in layout.l2_columns:
         out[:, column] /= LN10 * torch.pow(10.0, step.h[:, column])
     if layout.input_noise is not None:
         first = network.parameters[0]
@@ -116,9 +116,11 @@ def forward(step: Step) -> Tensor:
     z ← (I - S ∇²C1~) γ z - S ∂_h g at every inner step: γ = 0 is :func:`t1t2`, γ = 1 the derivative of the unrolled
     training. Assumes of γ < 1 only that what h did 1/(1-γ) steps ago no longer matters. With ``tangent_every`` = j > 1
     only each j-th step is carried, at its own length: the fixed point -(∇²C1~)⁻¹ ∂_h g is the same, approached j times
-    slower, and the steps stay as stable as the training's own (steps j times longer would not). ``antithetic`` carries
-    the derivative of the gradient's mean over ε and -ε: the part of ∂_n0 g that is odd in ε, which has mean zero but
-    does not vanish with n0 as the rest does, cancels, so that the direction is seen at small n0 too.
+    slower, and the steps stay as stable as the training's own (steps j times longer would not). With momentum or Adam
+    j > 1 is approximate besides: the tangent of the optimiser's state then fades j times slower than the state itself.
+    ``antithetic`` carries the derivative of the gradient's mean over ε and -ε: the part of ∂_n0 g that is odd in ε,
+    which has mean zero but does not vanish with n0 as the rest does, cancels, so that the direction is seen at small n0
+    too.
     """
     if step.z is None:
         raise ValueError("forward needs the tangent z of every step since the last change of γ")

@@ -68,6 +68,11 @@ class Layout:
     label_smoothing: int | None
     custom: tuple[tuple[int, Regulariser], ...]
 
+    @property
+    def l2_columns(self) -> tuple[int, ...]:
+        """The columns that are λs."""
+        return tuple(sorted({column for column in self.l2 if column is not None}))
+
 
 def load_regulariser(reference: str) -> Regulariser:
     """The :class:`Regulariser` that ``module:attribute`` names."""
@@ -162,15 +167,17 @@ def penalty_hypergradient(layout: Layout, h: Tensor, dots: Tensor) -> Tensor:
     for k, column in enumerate(layout.l2):
         if column is not None:
             out[:, column] += dots[:, k]
-    return out.mul_(LN10 * torch.pow(10.0, h))
+    for column in layout.l2_columns:  # the others are no exponents: 10^h may overflow there
+        out[:, column] *= LN10 * torch.pow(10.0, h[:, column])
+    return out
 
 
 def penalty_direction(layout: Layout, h: Tensor, theta: Tensor, out: Tensor) -> None:
     """Add ∂_λ ∇θ Ω = ln 10 · 10^{λ_g} θ_g to ``out`` [P, H, N], in place."""
-    strength = LN10 * torch.pow(10.0, h)
+    strength = {column: LN10 * torch.pow(10.0, h[:, column, None]) for column in layout.l2_columns}
     start = 0
     for column, tensors in itertools.groupby(zip(layout.l2, layout.sizes, strict=True), key=lambda pair: pair[0]):
         stop = start + sum(size for _, size in tensors)
         if column is not None:
-            out[:, column, start:stop].addcmul_(theta[:, start:stop], strength[:, column, None])
+            out[:, column, start:stop].addcmul_(theta[:, start:stop], strength[column])
         start = stop

@@ -22,6 +22,8 @@ from trainers.problem import Problem
 from trainers.records import Checkpoint, Member, Point, Record, Result
 from trainers.seeding import Stream
 
+LARGEST_SEED = 2**63 - 1  # what a checkpoint and a table hold as an integer
+
 
 @dataclass
 class _State:
@@ -147,15 +149,15 @@ def _values(problem: Problem, members: Sequence[Member]) -> Tensor:
         for name, value in member.hyperparameters.items():
             if not math.isfinite(value):
                 raise ConfigError(f"hyperparameters.{name} = {value!r} of a member: must be a finite number")
-        if member.seed < 0:
-            raise ConfigError(f"seed = {member.seed!r} of a member: must be at least 0")
+        if type(member.seed) is not int or not 0 <= member.seed <= LARGEST_SEED:
+            raise ConfigError(f"seed = {member.seed!r} of a member: must be a whole number from 0 to {LARGEST_SEED}")
     return torch.tensor([[m.hyperparameters[n] for n in names] for m in members], dtype=torch.float64)
 
 
 def _start(problem: Problem, config: TrainConfig, members: Sequence[Member], online: bool) -> _State:
     like = problem.t1[0]
+    values = _values(problem, members)  # before anything is drawn from the seeds
     theta = torch.stack([problem.network.initial(member.seed) for member in members]).to(like)
-    values = _values(problem, members)
     h = values.to(like.device, copy=True)
     seeds = torch.tensor([member.seed for member in members])
     carries = online and config.outer.estimator == "forward"
