@@ -52,6 +52,19 @@ def slow(config: TrainConfig, members: Sequence[Member], *, online: bool, checkp
     yield from train(config, members, online=online)
 
 
+def meeting(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
+            resume: Checkpoint | None = None) -> Iterator[Record]:
+    """Goes on once two processes are training: each leaves its number in the directory ``$TOY_MEETING``."""
+    place = Path(os.environ["TOY_MEETING"])
+    (place / str(os.getpid())).touch()
+    end = time.monotonic() + 120
+    while len(list(place.iterdir())) < 2:
+        if time.monotonic() > end:
+            raise TimeoutError("nobody else trains")
+        time.sleep(0.02)
+    yield from train(config, members, online=online)
+
+
 def deadly(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
            resume: Checkpoint | None = None) -> Iterator[Record]:
     """Kills its own process for one seed in eight."""
