@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -209,14 +210,29 @@ def digest(values: object) -> str:
 
 
 def load_spec(path: str | Path) -> StudySpec:
-    """Read a spec from a TOML file; raises :class:`SpecError`."""
+    """Read a spec from a TOML file; raises :class:`SpecError`.
+
+    A relative ``data.root`` is below the directory of the file, wherever the command is given.
+    """
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read ({error})") from None
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"{path}: is not TOML ({error})") from None
-    return StudySpec.from_dict(values, where=str(path))
+    return located(StudySpec.from_dict(values, where=str(path)), Path(path).parent)
+
+
+def located(spec: StudySpec, directory: str | Path) -> StudySpec:
+    """``spec`` with an absolute ``data.root``, as workers with other working directories need it.
+
+    A relative one is below ``directory``; ``~`` is the home of whoever reads the data.
+    """
+    root = spec.data.root
+    if root is None or root.startswith("~"):
+        return spec
+    absolute = os.path.abspath(os.path.join(directory, root))
+    return dataclasses.replace(spec, data=dataclasses.replace(spec.data, root=absolute))
 
 
 def differences(given: StudySpec, stored: StudySpec) -> list[str]:

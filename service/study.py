@@ -21,7 +21,7 @@ from service.plan import STREAMS, make_plan
 from service.provenance import provenance
 from service.publish import discard_shards, publish
 from service.schema import SCHEMA_VERSION
-from service.spec import StudySpec, differences
+from service.spec import StudySpec, differences, located
 from service.status import (
     MANIFEST,
     PROGRESS,
@@ -55,6 +55,9 @@ def run_study(spec: StudySpec, out: str | Path | Storage, *, address: str | None
     storage = out if isinstance(out, Storage) else Storage(out)
     spec, study = _create_or_load(spec, storage)
     plan = make_plan(spec, study["pack_size"])
+    here = provenance()
+    if study["provenance"] is None:
+        study["provenance"] = here
     if not study["provenance"]["data_hash"]:
         study["provenance"]["data_hash"] = _check_data(spec)
     study |= {"spec": spec.to_dict(), "planned": plan.planned()}
@@ -65,7 +68,8 @@ def run_study(spec: StudySpec, out: str | Path | Storage, *, address: str | None
     log = EventLog(storage, on_event)
     with _leased(storage) as (lease, dead):
         try:
-            log.add("study_started", f"{sum(plan.planned().values())} runs planned", {"study_hash": spec.hash})
+            log.add("study_started", f"{sum(plan.planned().values())} runs planned",
+                    {"study_hash": spec.hash, **{key: here[key] for key in ("git_commit", "dirty", "versions")}})
             storage.on_retry = lambda what, error, wait: log.add("storage_retry", f"{what}: {error}", {"wait_s": wait})
             ledger = Ledger(storage, plan)
             driver = Driver(plan, ledger, executor, _recover(ledger, log, dead), log, lease, on_progress)
@@ -86,6 +90,7 @@ def resume_study(uri: str, **options: Any) -> StudyStatus:
 
 def _create_or_load(spec: StudySpec, storage: Storage) -> tuple[StudySpec, dict[str, Any]]:
     """The spec to run and the content of ``study.json``, new or as stored. Writes nothing."""
+    spec = located(spec, "")
     try:
         study = read_study(storage.uri)
     except StudyNotFoundError:
@@ -95,7 +100,7 @@ def _create_or_load(spec: StudySpec, storage: Storage) -> tuple[StudySpec, dict[
                              f"{' …' if len(strangers) > 3 else ''}); give a new directory") from None
         return spec, {"schema_version": SCHEMA_VERSION, "study_hash": spec.hash, "spec": spec.to_dict(),
                       "pack_size": spec.execution.pack_size, "seeds": {"study": spec.seed, "streams": STREAMS},
-                      "created_at": now(), "provenance": provenance(), "tables": None}
+                      "created_at": now(), "provenance": None, "tables": None}
     stored = StudySpec.from_dict(study["spec"], where=f"{storage.uri}/{MANIFEST}")
     if stored.hash != spec.hash:
         raise AnotherStudyError(f"{storage.uri}: holds the study {stored.name!r} of another spec; give another "

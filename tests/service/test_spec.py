@@ -104,3 +104,16 @@ def test_the_hash_covers_what_affects_results_and_nothing_else() -> None:
 def test_differences_name_keys_and_both_values() -> None:
     assert differences(toy_spec(inner={"steps": 7}, seed=1), toy_spec()) == [
         "inner.steps: 7 here, 2000 in the study", "seed: 1 here, 5 in the study"]
+
+
+@pytest.mark.parametrize(("root", "found"), [
+    ("files", "{spec}/files"), ("../files", "{above}/files"), ("/files", "/files"), ("~/files", "~/files")])
+def test_a_relative_data_root_is_below_the_spec(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str, found: str
+) -> None:
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "a.toml").write_text(f'name = "a"\n[data]\nname = "mnist"\nroot = "{root}"\n')
+    monkeypatch.chdir(tmp_path)
+    spec = load_spec(Path("specs/a.toml"))
+    assert spec.data.root == found.format(spec=tmp_path / "specs", above=tmp_path)
+    assert spec.hash == StudySpec.from_dict({"name": "a", "data": {"name": "mnist"}}).hash

@@ -32,9 +32,11 @@ from service import (
 )
 from service.executors import Outcome, SerialExecutor, Task
 from service.lease import Lease
+from service.lifecycle import create_study
 from service.schema import SCHEMA_VERSION, schemas
 from service.storage import Storage
 from tests.service.studies import assert_complete, assert_same_results, run_serially, table, toy_spec
+from tests.trainers.idx import small_mnist, write_mnist
 
 
 class Crash(BaseException):
@@ -325,6 +327,20 @@ def test_what_cannot_be_trained_leaves_nothing_behind(tmp_path: Path, values: di
         run_serially(toy_spec(**values), tmp_path / "toy")
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_spec_made_in_python_has_its_data_below_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_mnist(tmp_path / "files", small_mnist())
+    monkeypatch.chdir(tmp_path)
+    spec = toy_spec(trainer="t1t2", arms=["initial"], configurations=1, inner={"steps": 2, "batch_size": 10},
+                    outer={"batch_size": 10},
+                    data={"name": "mnist", "root": "files", "t1_size": 30, "t2_size": 10, "test_size": 20})
+    create_study(spec, str(tmp_path / "toy"))
+    assert read_spec(str(tmp_path / "toy")).data.root == str(tmp_path / "files")
+    monkeypatch.chdir("/")
+    assert resume_study(str(tmp_path / "toy"), executor=SerialExecutor()).completed == 2
 
 
 def test_a_second_driver_is_refused(tmp_path: Path) -> None:
