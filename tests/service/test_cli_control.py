@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -17,29 +18,42 @@ import pytest
 from service import StudyStatus, read_status
 from service.cli import main
 from service.errors import StudyNotFoundError
+from tests.service.tickets import Tickets
 from tests.service.toy_studies import run_toy
 
 ROOT = Path(__file__).parents[2]
-SLOW: dict[str, Any] = {"trainer": "tests.service.toy:slow", "arms": ["initial", "online", "rerun"], "grid": {},
+HELD: dict[str, Any] = {"trainer": "tests.service.toy:ticketed", "arms": ["initial", "online", "rerun"], "grid": {},
                         "models": [{"hidden": [8]}]}
 
 
+@pytest.fixture
+def tickets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tickets:
+    """What the runs of these studies wait for. Their driver looks for requests after each of them."""
+    monkeypatch.setattr("service.driver.TICK_S", 0.0)
+    found = Tickets(tmp_path / "tickets")
+    monkeypatch.setenv("TOY_TICKETS", str(found.directory))
+    return found
+
+
 @contextmanager
-def driving(out: Path, **changes: Any) -> Iterator[None]:
-    """A driver at work on a slow study; the block's end waits for the study's end."""
+def driving(out: Path, tickets: Tickets, **changes: Any) -> Iterator[None]:
+    """A driver, after the first run of a study and in the middle of the second; the block's end waits for its end."""
     failures: list[BaseException] = []
 
     def drive() -> None:
         try:
-            run_toy(out, **SLOW, **changes)
+            run_toy(out, **HELD, **changes)
         except BaseException as error:
             failures.append(error)
 
     thread = threading.Thread(target=drive)
+    tickets.give(1)
     thread.start()
     try:
+        await_status(out, lambda status: status.total_done == 1)
         yield
     finally:
+        tickets.open()
         thread.join()
     assert not failures, failures
 
@@ -63,14 +77,16 @@ def asked(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
     return answer
 
 
-def test_pause_extend_and_resume_reach_a_running_driver(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pause_extend_and_resume_reach_a_running_driver(
+    tmp_path: Path, tickets: Tickets, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "toy"
-    with driving(out, configurations=3):
-        await_status(out, lambda status: status.state == "running")
+    with driving(out, tickets, configurations=3):
         answer = asked(capsys, "pause", str(out))
         assert answer == {"study": "toy", "uri": str(out), "asked": "pause", "driver_alive": True}
+        tickets.open()
         paused = await_status(out, lambda status: status.state == "paused" and status.in_flight == 0)
-        assert paused.total_done < 9
+        assert paused.total_done == 2
         assert asked(capsys, "extend", str(out), "--configurations", "4")["configurations"] == 4
         await_status(out, lambda status: status.planned["online"] == 4)
         assert read_status(str(out)).total_done == paused.total_done  # nothing is started in a pause
@@ -83,10 +99,11 @@ def test_pause_extend_and_resume_reach_a_running_driver(tmp_path: Path, capsys: 
     assert list(attempts["outcome"]) == ["completed"] * 12
 
 
-def test_cancel_ends_a_driver_and_keeps_what_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cancel_ends_a_driver_and_keeps_what_is_done(
+    tmp_path: Path, tickets: Tickets, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "toy"
-    with driving(out, configurations=8):
-        await_status(out, lambda status: status.total_done >= 1)
+    with driving(out, tickets, configurations=8):
         assert main(["cancel", str(out)]) == 0
         assert "its driver" in capsys.readouterr().out
     status = read_status(str(out))
@@ -96,10 +113,17 @@ def test_cancel_ends_a_driver_and_keeps_what_is_done(tmp_path: Path, capsys: pyt
     assert f"go on:  t1t2 resume {out}" in capsys.readouterr().out
 
 
-def test_watch_follows_a_study_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_watch_follows_a_study_to_its_end(
+    tmp_path: Path, tickets: Tickets, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "toy"
-    with driving(out, configurations=2):
-        await_status(out, lambda status: status.state == "running")
+
+    def sleep(seconds: float) -> None:
+        tickets.open()  # after the first look
+        time.sleep(seconds)
+
+    monkeypatch.setattr("service.cli_control.time", SimpleNamespace(sleep=sleep))
+    with driving(out, tickets, configurations=2):
         assert main(["watch", str(out), "--every", "0.2", "--json"]) == 0
     looks = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert looks[0]["state"] == "running"
@@ -163,10 +187,9 @@ def _printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return capsys.readouterr().out
 
 
-def test_ctrl_c_ends_the_watching_and_not_the_study(tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_watching_and_not_the_study(tmp_path: Path, tickets: Tickets) -> None:
     out = tmp_path / "toy"
-    with driving(out, configurations=4):
-        await_status(out, lambda status: status.state == "running")
+    with driving(out, tickets, configurations=4):
         watcher = subprocess.Popen([sys.executable, "-m", "service.cli", "watch", str(out), "--every", "0.2"], cwd=ROOT,
                                    text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert watcher.stdout is not None

@@ -106,7 +106,7 @@ def test_one_driver_at_a_time_in_an_object_store(store: FlakyS3, monkeypatch: py
     # Seen from another host, a driver is as alive as its heartbeat.
     monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
     with pytest.raises(StudyBusyError):
-        Lease(storage, beat_s=0.1, ttl_s=1.0).acquire()
+        Lease(storage, beat_s=0.1, ttl_s=60.0).acquire()
     first._stop.set()  # it falls silent
     first._thread.join()  # type: ignore[union-attr]
     started = time.monotonic()

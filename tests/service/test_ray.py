@@ -18,6 +18,7 @@ import ray
 from service import ResourceError, StudyError, StudySpec, read_status, run_study
 from tests.service.drive import start_driver
 from tests.service.studies import assert_complete, assert_same_results, run_serially, table, toy_spec
+from tests.service.tickets import Tickets
 
 
 def digits_spec(**values: Any) -> StudySpec:
@@ -113,15 +114,17 @@ def test_actors_that_cannot_start_end_the_study_with_the_reason(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_a_killed_driver_is_resumed_and_nothing_is_trained_twice(tmp_path: Path) -> None:
-    spec = toy_spec(trainer="tests.service.toy:slow", execution={"actors": 2})
+    spec = toy_spec(trainer="tests.service.toy:ticketed", execution={"actors": 2})
     run_serially(toy_spec(), tmp_path / "calm")
-    out = tmp_path / "study"
-    driver = start_driver(spec, out, tmp_path)
+    out, tickets = tmp_path / "study", Tickets(tmp_path / "tickets")
+    tickets.give(2)
+    driver = start_driver(spec, out, tmp_path, **tickets.environment)
     wait_for(lambda: list(out.glob("ledger/runs/*.parquet")), driver)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     assert read_status(str(out)).state == "interrupted"
-    driver = start_driver(spec, out, tmp_path)
+    tickets.open()
+    driver = start_driver(spec, out, tmp_path, **tickets.environment)
     assert driver.wait(120) == 0, (tmp_path / "driver.log").read_text()
     assert_same_results(out, tmp_path / "calm", ids=False)
     runs, attempts = table(out), table(out, "attempts")
@@ -133,9 +136,10 @@ def test_a_killed_driver_is_resumed_and_nothing_is_trained_twice(tmp_path: Path)
 
 @pytest.mark.slow
 def test_an_interrupted_driver_flushes_and_can_be_resumed(tmp_path: Path) -> None:
-    spec = toy_spec(trainer="tests.service.toy:slow", execution={"actors": 2})
-    out = tmp_path / "study"
-    driver = start_driver(spec, out, tmp_path)
+    spec = toy_spec(trainer="tests.service.toy:ticketed", execution={"actors": 2})
+    out, tickets = tmp_path / "study", Tickets(tmp_path / "tickets")
+    tickets.give(2)
+    driver = start_driver(spec, out, tmp_path, **tickets.environment)
     wait_for(lambda: list(out.glob("ledger/runs/*.parquet")), driver)
     driver.send_signal(signal.SIGTERM)
     assert driver.wait(60) == 0, (tmp_path / "driver.log").read_text()
@@ -143,7 +147,8 @@ def test_an_interrupted_driver_flushes_and_can_be_resumed(tmp_path: Path) -> Non
     assert status.state == "interrupted"
     assert 0 < status.total_done < status.total_planned
     assert not (out / "lease.json").exists()
-    driver = start_driver(spec, out, tmp_path)
+    tickets.open()
+    driver = start_driver(spec, out, tmp_path, **tickets.environment)
     assert driver.wait(120) == 0, (tmp_path / "driver.log").read_text()
     assert_complete(out, spec)
 

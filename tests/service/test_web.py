@@ -36,7 +36,7 @@ def url(storage: Path) -> Iterator[str]:
     head = "".join(iter(server.stdout.readline, "}\n")) + "}"
     yield str(json.loads(head)["url"]).rstrip("/")
     server.send_signal(signal.SIGINT)
-    _, err = server.communicate(timeout=30)
+    _, err = server.communicate(timeout=120)
     assert (server.returncode, err) == (0, "")
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -49,6 +50,18 @@ def slow(config: TrainConfig, members: Sequence[Member], *, online: bool, checkp
         if checkpoint_every:
             yield Checkpoint(checkpoint_every, {"pid": torch.tensor(os.getpid())})
     time.sleep(0.25)
+    yield from train(config, members, online=online)
+
+
+def ticketed(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
+             resume: Checkpoint | None = None) -> Iterator[Record]:
+    """Waits for a ticket in the directory ``$TOY_TICKETS`` and takes it; a file ``open`` there lets all pass."""
+    place = Path(os.environ["TOY_TICKETS"])
+    while place.exists() and not (place / "open").exists():
+        with suppress(FileNotFoundError, StopIteration):  # none there, or another worker was quicker
+            next(place.glob("ticket-*")).unlink()
+            break
+        time.sleep(0.02)
     yield from train(config, members, online=online)
 
 
