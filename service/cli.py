@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service import cli_cluster, cli_control, cli_doctor, cli_results
+from service import cli_cluster, cli_control, cli_doctor, cli_fetch, cli_results
 from service.cli_console import FAILED, INTERRUPTED, STUDIES, JsonOption, StudyArgument, console, print_json, study_at
 from service.errors import StorageError, StudyError
 
@@ -177,6 +177,7 @@ app.command(epilog=example("t1t2 report studies/quickstart --out report"))(cli_r
 app.command(epilog=example("t1t2 submit deploy/studies/mnist.toml --address http://head:8265 --storage s3://bucket/studies"))(
     cli_cluster.submit)
 app.command(epilog=example("t1t2 serve studies --port 8080"))(cli_control.serve)
+app.command(epilog=example("t1t2 fetch mnist --root ~/data"))(cli_fetch.fetch)
 app.command(epilog=example("t1t2 doctor --spec deploy/studies/quickstart.toml"))(cli_doctor.doctor)
 
 

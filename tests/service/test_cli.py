@@ -16,7 +16,7 @@ from tests.service.toy_studies import TOY, run_toy, toml
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ["run", "resume", "status", "watch", "list", "pause", "cancel", "retry", "extend", "results", "report",
-            "submit", "serve", "doctor"]
+            "submit", "serve", "fetch", "doctor"]
 
 
 def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
