@@ -35,6 +35,11 @@ class Order:
         return self.x.index_select(0, rows).view(*lead, *self.x.shape[1:]), self.y.index_select(0, rows).view(lead)
 
 
+def noise_steps(device: torch.device) -> int:
+    """For how many steps noise is drawn at once: on a GPU a launch costs more than the draw."""
+    return 16 if device.type == "cuda" else 1
+
+
 class Noise:
     """Standard normal draws for every noise site of every member."""
 
@@ -43,8 +48,7 @@ class Noise:
     ) -> None:
         self.keys = [[stream_key(seed, Stream.NOISE, site) for site in range(len(shapes))] for seed in seeds]
         self.shapes, self.batch_size, self.like = shapes, batch_size, like
-        # On a GPU a launch costs more than the draw: draw several steps at once.
-        self.block = 16 if like.is_cuda else 1
+        self.block = noise_steps(like.device)
         self.generator = torch.Generator(like.device)
         self.drawn = -1
         self.values: list[Tensor | None] = []

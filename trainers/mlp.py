@@ -124,6 +124,12 @@ class StackedMLP:
             )
         ]
 
+    @property
+    def example_size(self) -> int:
+        """About how many numbers a traced example takes: x and a_0, and a, z, φ' and δ of every layer."""
+        inputs, *widths = [p.shape[1] for p in self.parameters[::2]] + [self.classes]
+        return 2 * inputs + 4 * sum(widths)
+
     def initial(self, seed: int) -> Tensor:
         """θ of one member, [N] in float64: uniform in ±1/√fan_in, as ``torch.nn.Linear`` does by default."""
         draw = generator(seed, Stream.WEIGHTS)

@@ -31,7 +31,7 @@ from torch import Tensor, func, nn
 from trainers.config import ConfigError, TrainConfig
 from trainers.hyperparameters import Parameter, lay_out
 from trainers.models import Moments, factory, without_running_averages
-from trainers.probe import check_derivatives, check_forward, check_parameters
+from trainers.probe import check_derivatives, check_forward, check_parameters, numbers_of_an_example
 from trainers.seeding import Stream, stream_key
 
 STATISTICS_ROWS = 256  # T1 examples whose statistics normalise everything clean
@@ -89,6 +89,7 @@ class StackedModule:
               for shape, column in zip(probed.values(), self.layout.hidden_noise, strict=True)),
             *augmented,
         ]
+        self.example_size = numbers_of_an_example(self.module, self.statistics, self.sample)
         check_derivatives(config, self)
 
     def initial(self, seed: int) -> Tensor:

@@ -24,6 +24,10 @@ class Network(Protocol):
     def size(self) -> int:
         """N."""
 
+    @property
+    def example_size(self) -> int:
+        """About how many numbers a traced example takes at once, for an estimate of memory."""
+
     def initial(self, seed: int) -> Tensor:
         """θ of one member, [N] in float64."""
 

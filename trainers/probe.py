@@ -72,6 +72,25 @@ def check_forward(config: TrainConfig, module: nn.Module, statistics: Statistics
     return {name: _site_shape(where, name, seen, len(x)) for name, seen in outputs.items()}
 
 
+def numbers_of_an_example(module: nn.Module, statistics: Statistics | None, sample: Tensor) -> int:
+    """About how many numbers a traced example takes: its inputs, and the output and derivative of every layer."""
+    x = sample[:ROWS].to(next(module.parameters()))
+    outputs = [x.numel()]
+    layers = [part for part in module.modules() if not any(part.children())]
+
+    def count(_layer: nn.Module, _inputs: object, output: object) -> None:
+        outputs.append(output.numel() if isinstance(output, Tensor) else 0)
+
+    handles = [layer.register_forward_hook(count) for layer in layers]
+    if statistics is not None:
+        statistics.start()
+    with torch.no_grad():
+        module(x)
+    for handle in handles:
+        handle.remove()
+    return 2 * sum(outputs) // len(x)
+
+
 def _forward(where: str, module: nn.Module, statistics: Statistics | None, x: Tensor, classes: int,
              seed: int) -> Tensor:
     if statistics is not None:

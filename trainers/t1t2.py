@@ -5,86 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from trainers import inner, outer
+from trainers import inner, memory, outer
 from trainers.batches import Noise, Order
 from trainers.config import ConfigError, TrainConfig
 from trainers.hypergradient import ESTIMATORS, Step
 from trainers.hyperparameters import penalty_direction, penalty_strength
-from trainers.inner import State
 from trainers.network import Network
 from trainers.problem import Problem
 from trainers.records import Checkpoint, Member, Point, Record, Result
 from trainers.seeding import Stream
-
-LARGEST_SEED = 2**63 - 1  # what a checkpoint and a table hold as an integer
-
-
-@dataclass
-class _State:
-    """All that changes during a training of P members."""
-
-    seeds: Tensor  # [P]; with the initial hyperparameters, what a checkpoint is known by
-    initial: Tensor  # [P, H] in float64
-    theta: Tensor  # [P, N]
-    h: Tensor  # [P, H] in float64 whatever θ's type, so that fixed hyperparameters stay exactly as given
-    inner: State
-    outer: State
-    hypergradient: Tensor  # [P, H], of the last outer step
-    finite_h: Tensor  # [P, H], the latest recorded values that were finite
-    diverged_at: Tensor  # [P], the step at which a non-finite loss was seen; 0 for none
-    z: Tensor | None  # [P, H, N], the tangent of ``forward``
-    z_state: State
-    average: State  # of θ and z, over the steps at which the tangent is carried
-    step: int = 0
-    seconds: float = 0.0
-
-    def checkpoint(self) -> Checkpoint:
-        tensors = {
-            "seeds": self.seeds,
-            "initial": self.initial,
-            "theta": self.theta,
-            "h": self.h,
-            "hypergradient": self.hypergradient,
-            "finite_h": self.finite_h,
-            "diverged_at": self.diverged_at,
-            "seconds": torch.tensor(self.seconds, dtype=torch.float64),
-        }
-        if self.z is not None:
-            tensors["z"] = self.z
-        for kind, state in self._groups():
-            tensors |= {f"{kind}.{name}": value for name, value in state.items()}
-        return Checkpoint(self.step, {name: value.detach().cpu().clone() for name, value in tensors.items()})
-
-    def _groups(self) -> tuple[tuple[str, State], ...]:
-        return ("inner", self.inner), ("outer", self.outer), ("z_state", self.z_state), ("average", self.average)
-
-    def restore(self, saved: Checkpoint) -> None:
-        own = self.checkpoint().tensors
-        if {n: (t.dtype, t.shape) for n, t in own.items()} != {n: (t.dtype, t.shape) for n, t in saved.tensors.items()}:
-            raise ConfigError(
-                f"checkpoint with {_shapes(saved.tensors)}: must be of the same configuration, arm and pack, "
-                f"which has {_shapes(own)}"
-            )
-        for name in ("seeds", "initial"):
-            if not torch.equal(own[name], saved.tensors[name]):
-                raise ConfigError(
-                    f"checkpoint of members with {name} {saved.tensors[name].tolist()}: must be of those "
-                    f"with {own[name].tolist()}"
-                )
-        self.step, self.seconds = saved.step, float(saved.tensors["seconds"])
-        for name in ("theta", "h", "hypergradient", "finite_h", "diverged_at"):
-            getattr(self, name).copy_(saved.tensors[name])
-        if self.z is not None:
-            self.z.copy_(saved.tensors["z"])
-        for kind, state in self._groups():
-            for name, value in state.items():
-                value.copy_(saved.tensors[f"{kind}.{name}"])
+from trainers.state import State, start
 
 
 def train(
@@ -103,8 +38,8 @@ def train(
     the same member trained alone; one whose loss is no longer finite ends as ``diverged`` and disturbs no other.
 
     ``resume`` goes on from a checkpoint of the same call: on a CPU the records that follow are those of the
-    uninterrupted training bit for bit. Raises :class:`trainers.ConfigError` where a member's hyperparameters do not fit
-    the configuration.
+    uninterrupted training bit for bit. Raises :class:`trainers.ConfigError` where a member's seed or hyperparameters do
+    not fit, and before anything is trained where the pack does not fit the memory.
     """
     if not members:
         raise ConfigError("members = []: must be one or more")
@@ -112,8 +47,9 @@ def train(
         raise ConfigError(f"checkpoint_every = {checkpoint_every!r}: must be at least 1")
     if resume is not None and not 0 <= resume.step <= config.inner.steps:
         raise ConfigError(f"checkpoint at step {resume.step}: must be at most inner.steps = {config.inner.steps}")
+    memory.check(problem, config, len(members), online)
     seeds = tuple(member.seed for member in members)
-    state = _start(problem, config, members, online)
+    state = start(problem, config, members, online)
     if resume is not None:
         state.restore(resume)
     t1 = Order(*problem.t1, seeds, Stream.T1_ORDER, config.inner.batch_size)
@@ -127,6 +63,8 @@ def train(
             stop = min(stop, (state.step // checkpoint_every + 1) * checkpoint_every)
         started = time.perf_counter()
         loss = _steps(problem, config, state, online, t1, t2, noise, seeds, stop)
+        if loss.is_cuda:
+            torch.cuda.synchronize(loss.device)  # a GPU is still at work when its last launch returns
         state.seconds += time.perf_counter() - started
         if state.step % config.record_every == 0 or state.step == config.inner.steps:
             yield from _points(problem, state, loss)
@@ -135,54 +73,11 @@ def train(
     yield from _results(problem, state)
 
 
-def _shapes(tensors: dict[str, Tensor]) -> str:
-    return ", ".join(f"{name} {str(t.dtype)[6:]}{list(t.shape)}" for name, t in tensors.items())
-
-
-def _values(problem: Problem, members: Sequence[Member]) -> Tensor:
-    names = problem.layout.names
-    for member in members:
-        if set(member.hyperparameters) != set(names):
-            raise ConfigError(
-                f"hyperparameters of a member = {sorted(member.hyperparameters)}: must be {sorted(names)}"
-            )
-        for name, value in member.hyperparameters.items():
-            if not math.isfinite(value):
-                raise ConfigError(f"hyperparameters.{name} = {value!r} of a member: must be a finite number")
-        if type(member.seed) is not int or not 0 <= member.seed <= LARGEST_SEED:
-            raise ConfigError(f"seed = {member.seed!r} of a member: must be a whole number from 0 to {LARGEST_SEED}")
-    return torch.tensor([[m.hyperparameters[n] for n in names] for m in members], dtype=torch.float64)
-
-
-def _start(problem: Problem, config: TrainConfig, members: Sequence[Member], online: bool) -> _State:
-    like = problem.t1[0]
-    values = _values(problem, members)  # before anything is drawn from the seeds
-    theta = torch.stack([problem.network.initial(member.seed) for member in members]).to(like)
-    h = values.to(like.device, copy=True)
-    seeds = torch.tensor([member.seed for member in members])
-    carries = online and config.outer.estimator == "forward"
-    z = theta.new_zeros(len(members), h.shape[1], theta.shape[1]) if carries else None
-    return _State(
-        seeds,
-        values,
-        theta,
-        h,
-        inner.initial_state(config.inner, theta),
-        outer.initial_state(h),
-        torch.full_like(h, math.nan),
-        h.clone(),
-        torch.zeros(len(members), dtype=torch.int64),
-        z,
-        inner.initial_state(config.inner, z) if z is not None else {},
-        {"theta": theta.clone(), "z": z.clone()} if z is not None and config.outer.averaging else {},
-    )
-
-
 @torch.no_grad()
 def _steps(
     problem: Problem,
     config: TrainConfig,
-    state: _State,
+    state: State,
     online: bool,
     t1: Order,
     t2: Order,
@@ -274,7 +169,7 @@ def _mirrored(
     return network.linearise(theta, torch.cat([x[:, part]] * 2, dim=1), torch.cat([y[:, part]] * 2, dim=1), h, mirrored)
 
 
-def _points(problem: Problem, state: _State, t1_loss: Tensor) -> Iterator[Point]:
+def _points(problem: Problem, state: State, t1_loss: Tensor) -> Iterator[Point]:
     t2_loss, _ = problem.network.evaluate(state.theta, *problem.t2)
     ended = state.diverged_at > 0
     finite = (torch.isfinite(t2_loss) & (torch.isfinite(t1_loss) | (state.step == 0))).cpu()
@@ -294,7 +189,7 @@ def _points(problem: Problem, state: _State, t1_loss: Tensor) -> Iterator[Point]
             )
 
 
-def _results(problem: Problem, state: _State) -> Iterator[Result]:
+def _results(problem: Problem, state: State) -> Iterator[Result]:
     (t1_loss, _), (t2_loss, t2_error), (test_loss, test_error) = (
         problem.network.evaluate(state.theta, *part) for part in (problem.t1, problem.t2, problem.test)
     )

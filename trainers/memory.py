@@ -1,0 +1,97 @@
+"""How much memory a pack takes, and whether the device has it: said before anything is trained, not by a crash."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import torch
+
+from trainers.batches import noise_steps
+from trainers.config import ConfigError, TrainConfig
+from trainers.problem import Problem
+
+CGROUPS = (  # what a container may use and what it uses, by version 2 and 1
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+     "/sys/fs/cgroup/memory/memory.stat"),
+)  # fmt: skip
+
+
+def check(problem: Problem, config: TrainConfig, members: int, online: bool) -> None:
+    """Raise :class:`ConfigError` where a pack of this many members is beyond the memory that is available now."""
+    device = problem.t1[0].device
+    free = available(device)
+    each = member_bytes(problem, config, online)
+    if free is not None and members * each > free:
+        raise ConfigError(
+            f"members = a pack of P = {members}: needs about {_gib(members * each)}, and {_gib(free)} are available on "
+            f"{device}: P must be at most {free // each}"
+        )
+
+
+def member_bytes(problem: Problem, config: TrainConfig, online: bool) -> int:
+    """What one more member of a pack adds at its peak, estimated from the sizes of what is kept at one time.
+
+    Copies of θ: θ itself, its gradient, the optimiser's state and temporaries, and by estimator θ before the step or
+    the tangents z. Of every batch: its inputs, noise and activations. Of the data: the order of the epoch.
+    """
+    network, outer = problem.network, config.outer
+    columns, batch = len(problem.layout.names), config.inner.batch_size
+    states = {"sgd": 0, "momentum": 1, "adam": 2}[config.inner.optimiser]
+    copies = 2 + 2 * states
+    examples = float(batch)
+    if online:
+        copies += 2 + (2 if config.inner.optimiser == "adam" else 0)
+        examples += outer.batch_size or len(problem.t2[1])
+        if outer.estimator == "neumann":
+            copies += 4
+        elif outer.estimator == "forward":
+            copies += columns * (2 + 2 * states)
+            copies += 1 + columns if outer.averaging else 0
+            rows = (outer.tangent_batch or batch) * (2 if outer.antithetic else 1)
+            examples += (1 + columns) * rows
+    noise = sum(math.prod(shape) for shape in network.noise_shapes if shape is not None)
+    element = problem.t1[0].element_size()
+    entries = copies * network.size + examples * network.example_size
+    entries += noise_steps(problem.t1[0].device) * batch * noise
+    orders = 8 * (len(problem.t1[1]) + len(problem.t2[1]))
+    return int(element * entries) + orders
+
+
+def available(device: torch.device) -> int | None:
+    """Bytes that a training may still take on a device; None where this system does not tell."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    known = [value for value in (_of_the_machine(), *(_of_a_cgroup(*paths) for paths in CGROUPS)) if value is not None]
+    return min(known, default=None)
+
+
+def _of_the_machine() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):  # not Linux: all there is
+        names = os.sysconf_names
+        if "SC_PHYS_PAGES" in names and "SC_PAGE_SIZE" in names:
+            return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return None
+
+
+def _of_a_cgroup(limit: str, used: str, stat: str) -> int | None:
+    """What is left below a container's limit, counting the pages of files that it would give up first."""
+    try:
+        bound, now = Path(limit).read_text().strip(), int(Path(used).read_text())
+        kept = dict(line.split() for line in Path(stat).read_text().splitlines())
+    except (OSError, ValueError):
+        return None
+    if not bound.isdigit():  # "max": no limit
+        return None
+    reclaimable = int(kept.get("total_inactive_file", kept.get("inactive_file", 0)))
+    return max(int(bound) - now + reclaimable, 0)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"
