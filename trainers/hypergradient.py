@@ -19,7 +19,7 @@ from torch import Tensor
 
 from trainers.config import ConfigError, EstimatorName, OuterConfig
 from trainers.hyperparameters import LN10, Layout, penalty_hypergradient
-from trainers.network import Network
+from trainers.network import Descent, Network
 from trainers.seeding import Stream, generator
 
 
@@ -35,6 +35,7 @@ class Step:
     theta_next: Tensor  # [P, N] after it
     trace: object  # the network's, of the T1 batch at ``theta``
     strength: Tensor  # 10^λ_j, broadcasting to [P, N]
+    descent: Descent | None  # the step, where it was of SGD and can be undone without loss
     sensitivity: Tensor | float  # S, [P, N] or one number
     t2_x: Tensor  # [P, B2, ...]
     t2_y: Tensor  # [P, B2]
@@ -52,7 +53,7 @@ class Step:
 
 def t1t2(step: Step) -> Tensor:
     """The exact derivative of C2 after one step: v at θ'. Assumes that θ itself does not depend on h."""
-    return _one_step(step, step.network.scaled_gradient(step.t2_trace(step.theta_next), step.sensitivity))
+    return _one_step(step, step.network.scaled_gradient(step.t2_trace(step.theta_next), step.sensitivity), step.descent)
 
 
 def t1t2_at_theta(step: Step) -> Tensor:
@@ -61,7 +62,8 @@ def t1t2_at_theta(step: Step) -> Tensor:
     It leaves out the η1/2 · ∂_h E[gᵀ ∇²C2 g] by which a noisier gradient is paid for at once (short-horizon bias, Wu et
     al., 2018), and so does not press the noise towards 0 as :func:`t1t2` does.
     """
-    return _one_step(step, step.network.scaled_gradient(step.t2_trace(step.theta), step.sensitivity))
+    here = Descent(None, step.strength, 0.0)
+    return _one_step(step, step.network.scaled_gradient(step.t2_trace(step.theta), step.sensitivity), here)
 
 
 def seed_literal(step: Step) -> Tensor:
@@ -128,9 +130,9 @@ def forward(step: Step) -> Tensor:
     return torch.einsum("pn,phn->ph", v, step.z)
 
 
-def _one_step(step: Step, w: object) -> Tensor:
+def _one_step(step: Step, w: object, since: Descent | None = None) -> Tensor:
     """- <w, ∂_h g>: the λ part in closed form, the noise part as the network contracts it."""
-    dots = step.network.dots(step.theta, w)
+    dots = step.network.dots(step.theta, w, since)
     mixed = step.network.contract(step.theta, step.trace, w)
     return -(penalty_hypergradient(step.layout, step.h, dots) + mixed)
 

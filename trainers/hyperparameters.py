@@ -146,16 +146,19 @@ def lay_out(config: HyperparameterConfig, parameters: Sequence[Parameter], hidde
     )
 
 
+def penalty_strengths(layout: Layout, h: Tensor) -> Tensor:
+    """10^{λ_j} for each of the K parameter tensors, [P, K]; 0 where there is no penalty."""
+    powers = {column: torch.pow(10.0, h[:, column]) for column in layout.l2_columns}
+    zero = torch.zeros_like(h[:, 0])
+    return torch.stack([zero if column is None else powers[column] for column in layout.l2], dim=1)
+
+
 def penalty_strength(layout: Layout, h: Tensor) -> Tensor:
     """10^{λ_j} for each entry of θ: [P, 1] where all entries share one λ (then it broadcasts), else [P, N]."""
-    columns = set(layout.l2)
-    if columns == {None}:
-        return torch.zeros_like(h[:, :1])
-    if len(columns) == 1:
-        return torch.pow(10.0, h[:, layout.l2[0]]).unsqueeze(1)
-    zero = torch.zeros_like(h[:, 0])
-    per_tensor = torch.stack([zero if c is None else torch.pow(10.0, h[:, c]) for c in layout.l2], dim=1)
-    return per_tensor.repeat_interleave(torch.tensor(layout.sizes, device=h.device), dim=1)
+    strengths = penalty_strengths(layout, h)
+    if len(set(layout.l2)) == 1:
+        return strengths[:, :1]
+    return strengths.repeat_interleave(torch.tensor(layout.sizes, device=h.device), dim=1)
 
 
 def penalty_hypergradient(layout: Layout, h: Tensor, dots: Tensor) -> Tensor:

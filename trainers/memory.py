@@ -40,10 +40,10 @@ def member_bytes(problem: Problem, config: TrainConfig, online: bool) -> int:
     network, outer = problem.network, config.outer
     columns, batch = len(problem.layout.names), config.inner.batch_size
     states = {"sgd": 0, "momentum": 1, "adam": 2}[config.inner.optimiser]
-    copies = 2 + 2 * states
-    examples = float(batch)
+    copies = 1 + (2 + states if states else 0)
+    examples = 2.0 * batch  # the last step's until those of the next are there
     if online:
-        copies += 2 + (2 if config.inner.optimiser == "adam" else 0)
+        copies += 1 + states + (3 if config.inner.optimiser == "adam" else 0)  # Adam's sensitivity
         examples += outer.batch_size or len(problem.t2[1])
         if outer.estimator == "neumann":
             copies += 4
@@ -51,7 +51,7 @@ def member_bytes(problem: Problem, config: TrainConfig, online: bool) -> int:
             copies += columns * (2 + 2 * states)
             copies += 1 + columns if outer.averaging else 0
             rows = (outer.tangent_batch or batch) * (2 if outer.antithetic else 1)
-            examples += (1 + columns) * rows
+            examples += columns * rows
     noise = sum(math.prod(shape) for shape in network.noise_shapes if shape is not None)
     element = problem.t1[0].element_size()
     entries = copies * network.size + examples * network.example_size

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from trainers.config import ModelConfig
+from trainers.directions import Batch, Direction, Formed, dots, gradient_direction
 from trainers.hyperparameters import Layout, Parameter
+from trainers.network import Descent
 from trainers.seeding import Stream, generator
 
 EVALUATION_ROWS = 8192  # examples times members in one chunk of an evaluation: bounds its memory
@@ -31,68 +33,15 @@ class Trace:
     slopes: list[Tensor]  # φ'(z_l) of each hidden layer [P, B, d_{l+1}]
     activations: list[Tensor]  # φ(z_l), before noise
     deltas: list[Tensor]  # δ_l [P, B, d_{l+1}]
-    log_probabilities: Tensor  # [P, B, classes]
-    onehot: Tensor  # [P, B, classes]
+    logits: Tensor  # the last z [P, B, classes]
+    probabilities: Tensor  # their softmax
+    labels: Tensor  # [P, B]
     noise: list[Tensor | None]  # ε_l [P, B, d_l]
+    layers: list[tuple[Tensor, Tensor]]  # views of the θ that it was taken at
 
-
-@dataclass(frozen=True)
-class Outer:
-    """A direction w in θ-space that is a gradient's sum of outer products: w_{W_l} = c · δ_lᵀ a_l, never formed.
-
-    With B rows a product with w costs two thin products instead of one with a weight-shaped matrix that would first
-    have to be made; for B below the layers' widths that is the cheaper way.
-    """
-
-    trace: Trace
-    scale: float
-
-    def times(self, layer: int, a: Tensor) -> Tensor:
-        """a w_lᵀ."""
-        gram = torch.bmm(a, self.trace.inputs[layer].transpose(1, 2))
-        return torch.bmm(gram, self.trace.deltas[layer]).mul_(self.scale)
-
-    def back(self, layer: int, delta: Tensor) -> Tensor:
-        """δ w_l."""
-        gram = torch.bmm(delta, self.trace.deltas[layer].transpose(1, 2))
-        return torch.bmm(gram, self.trace.inputs[layer]).mul_(self.scale)
-
-    def bias(self, layer: int) -> Tensor:
-        """The direction of b_l, [P, 1, d]."""
-        return self.trace.deltas[layer].sum(1, keepdim=True).mul_(self.scale)
-
-    def dots(self, views: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """Σ w_j θ_j over each parameter tensor of θ, given its views: [P, K]."""
-        out = []
-        for layer, (weight, bias) in enumerate(views):
-            a, delta = self.trace.inputs[layer], self.trace.deltas[layer]
-            out.append((torch.bmm(a, weight.transpose(1, 2)) * delta).sum((1, 2)))
-            out.append((delta.sum(1) * bias).sum(1))
-        return torch.stack(out, dim=1).mul_(self.scale)
-
-
-@dataclass(frozen=True)
-class Dense:
-    """A direction w in θ-space given entry by entry: the views of a vector [P, N]."""
-
-    views: list[tuple[Tensor, Tensor]]
-
-    def times(self, layer: int, a: Tensor) -> Tensor:
-        """a w_lᵀ."""
-        return torch.bmm(a, self.views[layer][0].transpose(1, 2))
-
-    def back(self, layer: int, delta: Tensor) -> Tensor:
-        """δ w_l."""
-        return torch.bmm(delta, self.views[layer][0])
-
-    def bias(self, layer: int) -> Tensor:
-        """The direction of b_l, [P, 1, d]."""
-        return self.views[layer][1].unsqueeze(1)
-
-    def dots(self, views: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """Σ w_j θ_j over each parameter tensor of θ, given its views: [P, K]."""
-        pairs = [(w, t) for ws, ts in zip(self.views, views, strict=True) for w, t in zip(ws, ts, strict=True)]
-        return torch.stack([(w * t).flatten(1).sum(1) for w, t in pairs], dim=1)
+    def batch(self, layer: int) -> Batch:
+        """The factors of ∂C/∂W_l."""
+        return Batch(self.inputs[layer], self.deltas[layer])
 
 
 def parameters_of(input_size: int, hidden: tuple[int, ...], classes: int) -> tuple[Parameter, ...]:
@@ -159,7 +108,7 @@ class StackedMLP:
                 a = torch.addcmul(a, epsilon, h[:, columns[layer], None, None])
             inputs.append(a)
             if layer == self.layers - 1:
-                log_p = _log_softmax(a, weight, bias)
+                logits = _logits(a, weight, bias)
             elif self.activation == "relu":
                 a = torch.baddbmm(bias.unsqueeze(1), a, weight.transpose(1, 2)).relu_()
                 slopes.append(a.sign())
@@ -168,44 +117,56 @@ class StackedMLP:
                 a = torch.baddbmm(bias.unsqueeze(1), a, weight.transpose(1, 2)).tanh_()
                 slopes.append(1 - a * a)
                 activations.append(a)
-        onehot = torch.zeros_like(log_p).scatter_(2, y.unsqueeze(2), 1.0)
-        delta = log_p.exp() - onehot
+        p = _softmax(logits)
+        delta = p.scatter_add(2, y.unsqueeze(2), logits.new_tensor(-1.0).expand(*y.shape, 1))
         if h is not None and (column := self.layout.label_smoothing) is not None:
-            delta.addcmul_(onehot - 1 / self.classes, h[:, column, None, None])
+            delta.addcmul_(self._label_slope(y, p), h[:, column, None, None])
         delta.div_(x.shape[1])
         deltas = [delta]
         for layer in range(self.layers - 1, 0, -1):
             delta = torch.bmm(delta, views[layer][0]).mul_(slopes[layer - 1])
             deltas.append(delta)
-        return Trace(inputs, slopes, activations, deltas[::-1], log_p, onehot, noise)
+        return Trace(inputs, slopes, activations, deltas[::-1], logits, p, y, noise, views)
 
     def loss(self, trace: Trace) -> Tensor:
         """Mean cross-entropy of the traced batch against the labels, [P]."""
-        return -(trace.log_probabilities * trace.onehot).sum(2).mean(1)
+        return -_log_softmax(trace.logits).gather(2, trace.labels.unsqueeze(2)).mean((1, 2))
 
     def gradient(self, trace: Trace) -> Tensor:
         """∇θ C of the traced batch, [P, N]."""
-        out = trace.log_probabilities.new_empty(len(trace.onehot), self.size)
+        out = trace.logits.new_empty(len(trace.labels), self.size)
         for (weight, bias), a, delta in zip(self.views(out), trace.inputs, trace.deltas, strict=True):
             torch.bmm(delta.transpose(1, 2), a, out=weight)
             torch.sum(delta, 1, out=bias)
         return out
 
-    def scaled_gradient(self, trace: Trace, scale: Tensor | float) -> Outer | Dense:
-        """scale ∘ ∇θ C of the traced batch as a direction; not formed where the scale is one number."""
-        if isinstance(scale, float) and trace.onehot.shape[1] <= max(self.parameters[0].shape):
-            return Outer(trace, scale)
-        return self.direction(scale * self.gradient(trace))
+    def descend(self, theta: Tensor, trace: Trace, strength: Tensor, rate: float) -> None:
+        """θ ← θ - η (∇θ C + s θ) = (1 - η s) θ - η δᵀ a in place, s the strength of the penalty; ∇θ C is not formed."""
+        theta.mul_(1 - rate * strength)
+        for (weight, bias), a, delta in zip(trace.layers, trace.inputs, trace.deltas, strict=True):
+            weight.baddbmm_(delta.transpose(1, 2), a, alpha=-rate)
+            bias.sub_(delta.sum(1), alpha=rate)
 
-    def direction(self, w: Tensor) -> Dense:
+    def scaled_gradient(self, trace: Trace, scale: Tensor | float) -> Direction:
+        """scale ∘ ∇θ C of the traced batch as a direction."""
+        if isinstance(scale, Tensor):
+            return self.direction(scale * self.gradient(trace))
+        # δ is 0 where φ'(z) = 0, so that of a rectified z φ(z) serves as well; tanh leaves nothing of z.
+        z = [*(trace.activations if self.activation == "relu" else [None] * len(trace.activations)), trace.logits]
+        return [
+            gradient_direction(Batch(a, scale * delta), z_l, bias)
+            for a, delta, z_l, (_, bias) in zip(trace.inputs, trace.deltas, z, trace.layers, strict=True)
+        ]
+
+    def direction(self, w: Tensor) -> Direction:
         """The direction w [P, N]."""
-        return Dense(self.views(w))
+        return [Formed(weight, bias) for weight, bias in self.views(w)]
 
-    def dots(self, theta: Tensor, w: Outer | Dense) -> Tensor:
-        """Σ w_j θ_j over each of the K parameter tensors, [P, K]."""
-        return w.dots(self.views(theta))
+    def dots(self, theta: Tensor, w: Direction, since: Descent | None = None) -> Tensor:
+        """Σ w_j θ_j over each of the K parameter tensors, [P, K]; to know the step from θ to w spares products."""
+        return dots(w, self.views(theta), since)
 
-    def contract(self, theta: Tensor, trace: Trace, w: Outer | Dense) -> Tensor:
+    def contract(self, theta: Tensor, trace: Trace, w: Direction) -> Tensor:
         """<w, ∂_h ∇θ C> for every noise and smoothing column, [P, H]; 0 in the λ columns.
 
         Differentiates D_w C, the derivative of C along w, with respect to what each hyperparameter moves: one forward
@@ -216,26 +177,27 @@ class StackedMLP:
         z_dots: list[Tensor] = []
         a_dot: Tensor | None = None
         for layer, (weight, _) in enumerate(views):
-            z_dot = w.times(layer, trace.inputs[layer]).add_(w.bias(layer))
+            z_dot = w[layer].times(trace.inputs[layer]).add_(w[layer].bias.unsqueeze(1))
             if a_dot is not None:
                 z_dot = z_dot.baddbmm_(a_dot, weight.transpose(1, 2))
             z_dots.append(z_dot)
             if layer < self.layers - 1:
                 a_dot = z_dot * trace.slopes[layer]
-        batch = trace.onehot.shape[1]
+        batch = trace.labels.shape[1]
         if (column := self.layout.label_smoothing) is not None:
-            out[:, column] = ((trace.onehot - 1 / self.classes) * z_dots[-1]).sum((1, 2)) / batch
-        delta_dot = _softmax_dot(trace.log_probabilities.exp(), z_dots[-1]).div_(batch)
+            slope = self._label_slope(trace.labels, trace.logits)
+            out[:, column] = (slope * z_dots[-1]).sum((1, 2)) / batch
+        delta_dot = _softmax_dot(trace.probabilities, z_dots[-1]).div_(batch)
         for layer in range(self.layers - 1, -1, -1):
             weight, delta = views[layer][0], trace.deltas[layer]
             column = self.layout.hidden_noise[layer - 1] if layer else self.layout.input_noise
             epsilon = trace.noise[layer]
             if layer == 0:
                 if column is not None and epsilon is not None:  # <δ̇ W + δ w, ε> without forming the 784-wide product
-                    out[:, column] += (delta_dot * torch.bmm(epsilon, weight.transpose(1, 2))).sum((1, 2))
-                    out[:, column] += (delta * w.times(0, epsilon)).sum((1, 2))
+                    out[:, column] += torch.bmm(epsilon, weight.transpose(1, 2)).mul_(delta_dot).sum((1, 2))
+                    out[:, column] += w[0].times(epsilon).mul_(delta).sum((1, 2))
                 break
-            a_bar_dot = w.back(layer, delta).baddbmm_(delta_dot, weight)  # derivative along w of ∂C/∂a_l
+            a_bar_dot = w[layer].back(delta).baddbmm_(delta_dot, weight)  # derivative along w of ∂C/∂a_l
             if column is not None and epsilon is not None:
                 out[:, column] += (a_bar_dot * epsilon).sum((1, 2))
             delta_dot = a_bar_dot.mul_(trace.slopes[layer - 1])
@@ -250,7 +212,7 @@ class StackedMLP:
         leaves ∂_h ∇θ C out (plain Hessian-vector products; H is then free). The λ columns get no direct part here.
         """
         members, directions, _ = z.shape
-        m, scale = examples, trace.onehot.shape[1] / examples
+        m, scale = examples, trace.labels.shape[1] / examples
         views = self.views(theta)
         z_views = self.views(z.view(members * directions, self.size))
         out = torch.empty_like(z)
@@ -283,9 +245,9 @@ class StackedMLP:
             z_dots.append(z_dot)
             if layer < self.layers - 1:
                 a_dot = z_dot * each(trace.slopes[layer])
-        delta_dot = _softmax_dot(each(trace.log_probabilities).exp(), z_dots[-1]).contiguous()
+        delta_dot = _softmax_dot(each(trace.probabilities), z_dots[-1]).contiguous()
         if with_direct and (column := self.layout.label_smoothing) is not None:
-            delta_dot.view(members, directions, m, -1)[:, column].add_(part(trace.onehot) - 1 / self.classes)
+            delta_dot.view(members, directions, m, -1)[:, column].add_(self._label_slope(part(trace.labels), theta))
         delta_dot.div_(m)
         for layer in range(self.layers - 1, -1, -1):
             weight, (z_weight, _), (out_weight, out_bias) = views[layer][0], z_views[layer], out_views[layer]
@@ -305,6 +267,11 @@ class StackedMLP:
                 delta_dot.addcmul_(each(trace.deltas[layer - 1]), bend, value=-2 * scale)
         return out
 
+    def _label_slope(self, labels: Tensor, like: Tensor) -> Tensor:
+        """-∂q/∂s = onehot - 1/classes, [P, B, classes]."""
+        share = 1 / self.classes
+        return like.new_full((*labels.shape, self.classes), -share).scatter_(2, labels.unsqueeze(2), 1 - share)
+
     def evaluate(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Clean mean cross-entropy and error of every member on shared data x [M, d], y [M]: two tensors [P]."""
         loss = theta.new_zeros(len(theta))
@@ -316,17 +283,25 @@ class StackedMLP:
             for weight, bias in hidden:
                 a = torch.baddbmm(bias.unsqueeze(1), a, weight.transpose(1, 2))
                 a = a.relu_() if self.activation == "relu" else a.tanh_()
-            log_p, labels = _log_softmax(a, *last), ys.expand(len(theta), -1)
+            log_p, labels = _log_softmax(_logits(a, *last)), ys.expand(len(theta), -1)
             loss -= log_p.gather(2, labels.unsqueeze(2)).sum((1, 2))
             wrong += (log_p.argmax(2) != labels).sum(1)
         return loss / len(y), wrong / len(y)
 
 
-def _log_softmax(a: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """log softmax(a Wᵀ + b), [P, B, classes], laid out with the examples last: torch's softmax over few classes is
-    several times quicker across a long inner dimension than along a short one.
-    """
-    return torch.log_softmax(torch.baddbmm(bias.unsqueeze(2), weight, a.transpose(1, 2)), dim=1).transpose(1, 2)
+def _logits(a: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """a Wᵀ + b, [P, B, classes], laid out with the examples last."""
+    return torch.baddbmm(bias.unsqueeze(2), weight, a.transpose(1, 2)).transpose(1, 2)
+
+
+def _softmax(z: Tensor) -> Tensor:
+    """Over the classes; torch's is several times quicker across a long inner dimension than along a short last one."""
+    return torch.softmax(z.transpose(1, 2), 1).transpose(1, 2)
+
+
+def _log_softmax(z: Tensor) -> Tensor:
+    """The same."""
+    return torch.log_softmax(z.transpose(1, 2), 1).transpose(1, 2)
 
 
 def _softmax_dot(p: Tensor, z_dot: Tensor) -> Tensor:

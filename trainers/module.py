@@ -31,6 +31,7 @@ from torch import Tensor, func, nn
 from trainers.config import ConfigError, TrainConfig
 from trainers.hyperparameters import Parameter, lay_out
 from trainers.models import Moments, factory, without_running_averages
+from trainers.network import Descent
 from trainers.probe import check_derivatives, check_forward, check_parameters, numbers_of_an_example
 from trainers.seeding import Stream, stream_key
 
@@ -115,6 +116,11 @@ class StackedModule:
         """∇θ C of the traced batch, [P, N]; the caller may write into it, but not into θ before."""
         return trace.gradient.clone()
 
+    def descend(self, theta: Tensor, trace: Trace, strength: Tensor, rate: float) -> None:
+        """θ ← θ - η (∇θ C + s θ) in place, s the strength of the penalty."""
+        g = trace.gradient
+        theta.mul_(1 - rate * strength).sub_(g, alpha=rate)
+
     def scaled_gradient(self, trace: Trace, scale: Tensor | float) -> Tensor:
         """scale ∘ ∇θ C as a direction."""
         return scale * trace.gradient
@@ -123,7 +129,7 @@ class StackedModule:
         """The direction w [P, N] is itself."""
         return w
 
-    def dots(self, theta: Tensor, w: Tensor) -> Tensor:
+    def dots(self, theta: Tensor, w: Tensor, since: Descent | None = None) -> Tensor:
         """Σ w_j θ_j over each of the K parameter tensors, [P, K]."""
         return torch.stack([part.sum(1) for part in (w * theta).split_with_sizes(list(self.layout.sizes), 1)], dim=1)
 

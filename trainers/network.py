@@ -7,11 +7,21 @@ Two networks answer: :class:`trainers.mlp.StackedMLP` in closed form, and :class
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from trainers.hyperparameters import Parameter
+
+
+@dataclass(frozen=True)
+class Descent:
+    """A step of SGD, θ' = (1 - η 10^λ) θ - η ∇θ C. Without a trace: no step, θ' = θ."""
+
+    trace: Any  # of the batch at θ
+    keep: Tensor  # 1 - η 10^λ for each parameter tensor, [P, K]
+    rate: float  # η
 
 
 class Network(Protocol):
@@ -42,14 +52,17 @@ class Network(Protocol):
     def gradient(self, trace: Any) -> Tensor:
         """∇θ C, [P, N]."""
 
+    def descend(self, theta: Tensor, trace: Any, strength: Tensor, rate: float) -> None:
+        """θ ← θ - η (∇θ C + s θ), one step of SGD in place; s is the strength of the penalty."""
+
     def scaled_gradient(self, trace: Any, scale: Tensor | float) -> Any:
         """scale ∘ ∇θ C as a direction."""
 
     def direction(self, w: Tensor) -> Any:
         """The direction w [P, N]."""
 
-    def dots(self, theta: Tensor, w: Any) -> Tensor:
-        """Σ w_j θ_j over each of the K parameter tensors, [P, K]."""
+    def dots(self, theta: Tensor, w: Any, since: Descent | None = None) -> Tensor:
+        """Σ w_j θ_j over each of the K parameter tensors, [P, K]; ``since`` led from θ to where w was taken."""
 
     def contract(self, theta: Tensor, trace: Any, w: Any) -> Tensor:
         """<w, ∂_h ∇θ C> for each hyperparameter but the λs, [P, H]."""

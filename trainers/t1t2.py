@@ -14,8 +14,8 @@ from trainers import inner, memory, outer
 from trainers.batches import Noise, Order
 from trainers.config import ConfigError, TrainConfig
 from trainers.hypergradient import ESTIMATORS, Step
-from trainers.hyperparameters import penalty_direction, penalty_strength
-from trainers.network import Network
+from trainers.hyperparameters import Layout, penalty_direction, penalty_strength, penalty_strengths
+from trainers.network import Descent, Network
 from trainers.problem import Problem
 from trainers.records import Checkpoint, Member, Point, Record, Result
 from trainers.seeding import Stream
@@ -96,11 +96,10 @@ def _steps(
         x, y = t1.at(state.step)
         epsilon = noise.at(state.step)
         trace = network.linearise(theta, x, y, h, epsilon)
-        g = network.gradient(trace).addcmul_(strength, theta)
         state.step += 1
         count = state.step
         rate = inner.learning_rate(config.inner, count)
-        g_dot = None
+        g, g_dot = theta.new_empty(0), None  # SGD forms no gradient
         if state.z is not None and count % config.outer.tangent_every == 0:
             for fading in (state.z, *state.z_state.values()):
                 fading.mul_(config.outer.memory**config.outer.tangent_every)
@@ -111,7 +110,11 @@ def _steps(
             penalty_direction(layout, h, theta, g_dot)
         tunes = online and count > config.outer.warmup_steps and count % config.outer.every == 0
         before = theta.clone() if tunes else theta
-        inner.step(config.inner, theta, g, state.inner, rate, count)
+        if config.inner.optimiser == "sgd":
+            network.descend(theta, trace, strength, rate)
+        else:
+            g = network.gradient(trace).addcmul_(strength, theta)
+            inner.step(config.inner, theta, g, state.inner, rate, count)
         if g_dot is not None and state.z is not None:
             inner.tangent(config.inner, state.z, g_dot, g, state.inner, state.z_state, rate, count)
             if state.average:
@@ -121,8 +124,12 @@ def _steps(
                 state.average["z"].lerp_(state.z, weight)
         if tunes:
             number = count // config.outer.every
+            taken = number - config.outer.warmup_steps // config.outer.every
             t2_x, t2_y = t2.at(number)
             sensitivity = inner.sensitivity(config.inner, g, state.inner, rate, count)
+            descent = None
+            if config.inner.optimiser == "sgd" and taken > 1 and _undoable(config, layout, rate):
+                descent = Descent(trace, 1 - rate * penalty_strengths(layout, h), rate)
             state.hypergradient[:] = estimator(
                 Step(
                     network,
@@ -133,6 +140,7 @@ def _steps(
                     theta,
                     trace,
                     strength,
+                    descent,
                     sensitivity,
                     t2_x,
                     t2_y,
@@ -144,7 +152,6 @@ def _steps(
                     count,
                 )
             )
-            taken = number - config.outer.warmup_steps // config.outer.every
             outer.step(
                 config.outer,
                 layout,
@@ -158,6 +165,16 @@ def _steps(
             h = state.h.to(theta)
             strength = penalty_strength(layout, h)
     return network.loss(trace) if trace is not None else state.theta.new_full((len(seeds),), math.nan)
+
+
+def _undoable(config: TrainConfig, layout: Layout, rate: float) -> bool:
+    """θ follows from θ' = (1 - η 10^λ) θ - η ∇C to nearly all digits, whatever λ the outer steps may have led to.
+
+    A bound from the boxes, not from the values: those of one member must not decide how another is computed. Before the
+    first outer step the values may lie outside.
+    """
+    highest = max((layout.ranges[column].high for column in layout.l2_columns), default=-math.inf)
+    return config.hyperparameters.clamp and rate * 10**highest <= 0.5
 
 
 def _mirrored(

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from tests.trainers.problems import ALL_KINDS
 from trainers.config import HyperparameterConfig, ModelConfig, Range
-from trainers.hyperparameters import Layout, lay_out
+from trainers.hyperparameters import Layout, lay_out, penalty_strength, penalty_strengths
 from trainers.mlp import StackedMLP, parameters_of
+from trainers.network import Descent
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
 KINDS = {
@@ -118,6 +119,27 @@ def test_contracted_mixed_derivatives_are_autograds(kinds, activation, size, bat
             torch.testing.assert_close(way[member], wanted, **CLOSE)
         products = [(w[member] * c.theta[member])[p.start : p.stop].sum() for p in c.network.parameters]
         torch.testing.assert_close(dots[member], torch.stack(products), **CLOSE)
+
+
+@each_activation
+@pytest.mark.parametrize("scope", ["tied", "layer"])
+@pytest.mark.parametrize(("size", "batch"), [(9, 3), (3, 9)])
+@given(seed=seeds, hidden=widths)
+@settings(max_examples=10)
+def test_a_step_can_be_undone_in_the_dots(activation, scope, size, batch, seed, hidden):
+    """<w, θ> from what is known at θ' = (1 - η 10^λ) θ - η ∇C, and from the step."""
+    c = case(seed, activation, hidden, HyperparameterConfig(log10_l2=Range(-5.5, 0.0, scope=scope)), size, batch)
+    trace = c.network.linearise(c.theta, c.x, c.y, c.h, c.noise)
+    strength, strengths = penalty_strength(c.layout, c.h - 1), penalty_strengths(c.layout, c.h - 1)
+    after = c.theta.clone()
+    c.network.descend(after, c.network.linearise(after, c.x, c.y, c.h, c.noise), strength, 0.3)
+    torch.testing.assert_close(after, c.theta - 0.3 * (c.network.gradient(trace) + strength * c.theta), **CLOSE)
+    for theta, since in ((after, Descent(trace, 1 - 0.3 * strengths, 0.3)), (c.theta, Descent(None, strengths, 0.0))):
+        clean = c.network.linearise(theta, c.x.flip(1), c.y)
+        products = 0.7 * c.network.gradient(clean) * c.theta
+        wanted = torch.stack([products[:, p.start : p.stop].sum(1) for p in c.network.parameters], 1)
+        found = c.network.dots(c.theta, c.network.scaled_gradient(clean, 0.7), since)
+        torch.testing.assert_close(found, wanted, **CLOSE)
 
 
 @each_kind
