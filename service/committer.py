@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from service.ledger import Ledger
 from service.rows import Batch
 from service.status import PROGRESS, EventLog, StudyStatus
 
+DELETERS = 16
 BATCH_ROWS = 50_000  # more than this and the driver waits for the commit before
 
 Attempts = list[list[object]]  # of [run_id, attempt]
@@ -55,12 +57,14 @@ class Committer:
 
     def _write(self, batch: Batch, progress: dict[str, object]) -> None:
         # First what is at stake, so that the next driver can tell which attempts died with this one.
-        self._ledger.storage.write_json(PROGRESS, progress, durable=False)
+        # Without indentation, which would take Python's slow encoder, as a large cluster has many attempts in flight.
+        self._ledger.storage.write(PROGRESS, json.dumps(progress).encode(), durable=False)
         if batch.size:
             self._ledger.commit(batch.runs, batch.points, batch.attempts)
             self._ledger.compact()
-        for name in batch.spent:
-            self._ledger.storage.delete(name)
+        if batch.spent:  # one for each pack: one after the other, an object store would need longer than their training
+            with ThreadPoolExecutor(DELETERS, thread_name_prefix="spent") as pool:
+                list(pool.map(self._ledger.storage.delete, batch.spent))
         self._log.flush()
 
 

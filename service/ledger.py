@@ -119,14 +119,29 @@ class Ledger:
                 slot, model = divmod(int(places[row]), width)
                 values = {name: table[f"{name}_final"][int(row)].as_py() for name in self.plan.names}
                 found.finals[model, slot] = {name: values[name] for name in self.plan.boxes[model]}
-        ids = pa.chunked_array(committed, pa.string())
+        ids = pa.chunked_array(committed, pa.string()).combine_chunks()
         for path in self.inputs("attempts"):
             table = self.read(path, ["run_id", "attempt", "outcome"])
+            if pc.any(_resultless(table, ids)).as_py():
+                self._disown(path, ids)
+                table = self.read(path, ["run_id", "attempt", "outcome"])
             found.lost += int(pc.sum(pc.equal(table["outcome"], "lost")).as_py() or 0)
             open_ = table.filter(pc.invert(pc.is_in(table["run_id"], ids)))
             for run_id, attempt in zip(open_["run_id"].to_pylist(), open_["attempt"].to_pylist(), strict=True):
                 found.attempts[run_id] = max(attempt, found.attempts.get(run_id, 0))
         return found
+
+    def _disown(self, path: str, committed: pa.Array) -> None:
+        """Record attempts as lost whose driver died after it had written them and before it wrote their results."""
+        with self.storage.replacing(path) as file, self._writer(file, "attempts") as writer:
+            for batch in self.batches(path):
+                table = pa.Table.from_batches([batch])
+                gone = _resultless(table, committed)
+                for column, value in (("outcome", "lost"), ("error", "its results were lost with the driver")):
+                    at = table.schema.get_field_index(column)
+                    changed = pc.if_else(gone, pa.scalar(value), table[column])
+                    table = table.set_column(at, table.schema.field(at), changed)
+                writer.write_table(table)
 
     def committed(self, run_ids: set[str]) -> set[str]:
         """Those of ``run_ids`` that are committed."""
@@ -210,6 +225,12 @@ class Ledger:
 
 def _shard(keys: Sequence[str], level: int = 0) -> str:
     return f"{level}-{digest(sorted(keys))[:16]}.parquet"
+
+
+def _resultless(attempts: pa.Table, committed: pa.Array) -> pa.ChunkedArray:
+    """Which attempts gave a result, but of a run that is not among those committed."""
+    ended = pc.is_in(attempts["outcome"], pa.array(["completed", "diverged"]))
+    return pc.and_(ended, pc.invert(pc.is_in(attempts["run_id"], committed)))
 
 
 def _codes(status: pa.ChunkedArray) -> npt.NDArray[np.int64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heapreplace
 from typing import Any
 
 import ray
@@ -126,18 +127,24 @@ class RayExecutor:
 
     def _send(self) -> None:
         """Give queued tasks to the actors with the fewest."""
-        free = [actor for actor in self._actors if actor.starting is None and not actor.draining]
-        while self._queue:
-            free = [actor for actor in free if len(actor.calls) < self._depth()]
-            if not free:
-                return
-            actor = min(free, key=lambda a: (len(a.calls), a.load()))
+        if not self._queue:
+            return
+        depth = self._depth()
+        free = [(len(actor.calls), actor.load(), number) for number, actor in enumerate(self._actors)
+                if actor.starting is None and not actor.draining and len(actor.calls) < depth]
+        heapify(free)  # so that a task costs the logarithm of the number of actors, not their number
+        while self._queue and free:
+            actor = self._actors[free[0][2]]
             tasks = [self._queue.popleft()]
             fair = -(-len(self._queue) // len(free))
             while (self._queue and len(tasks) < min(self._chunk(), fair) and not tasks[0].alone
                    and not self._queue[0].alone):
                 tasks.append(self._queue.popleft())
             actor.calls.append((actor.handle.run.remote([(task.pack, task.members) for task in tasks]), tasks))
+            if len(actor.calls) < depth:
+                heapreplace(free, (len(actor.calls), actor.load(), free[0][2]))
+            else:
+                heappop(free)
 
     @staticmethod
     def _refs(actor: _Actor) -> list[ray.ObjectRef[Any]]:

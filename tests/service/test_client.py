@@ -15,20 +15,34 @@ from service import AnotherStudyError, StudyClient, StudyError, StudySpec, Study
 from service.cli import main
 from service.jobs import connect, find_driver
 from tests.service.ray_head import free_port, ray_head
+from tests.service.tickets import Tickets
 from tests.service.toy_studies import TOY, run_toy, toml
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 TOKEN = "the-token-of-this-cluster-0123456789"
-SLOW: dict[str, Any] = {**TOY, "trainer": "tests.service.toy:slow", "arms": ["initial", "online", "rerun"],
+HELD: dict[str, Any] = {**TOY, "trainer": "tests.service.toy:ticketed", "arms": ["initial", "online", "rerun"],
                         "models": [{"hidden": [8]}], "execution": {"actors": 2, "cpus_per_actor": 0.5}}
-del SLOW["grid"]
+del HELD["grid"]
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with ray_head(TOKEN, PYTHONPATH=str(ROOT)) as url:
+def cluster_tickets(tmp_path_factory: pytest.TempPathFactory) -> Tickets:
+    return Tickets(tmp_path_factory.mktemp("cluster") / "tickets")
+
+
+@pytest.fixture(scope="module")
+def address(cluster_tickets: Tickets) -> Iterator[str]:
+    with ray_head(TOKEN, PYTHONPATH=str(ROOT), **cluster_tickets.environment) as url:
         yield url
+
+
+@pytest.fixture
+def tickets(cluster_tickets: Tickets) -> Iterator[Tickets]:
+    """What the runs on the cluster wait for; at the end nobody waits."""
+    cluster_tickets.close()
+    yield cluster_tickets
+    cluster_tickets.open()
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +65,7 @@ def await_status(client: StudyClient, name: str, reached: Callable[[StudyStatus]
 
 
 def write_spec(place: Path, **changes: Any) -> Path:
-    place.write_text(toml({**SLOW, **changes}))
+    place.write_text(toml({**HELD, **changes}))
     return place
 
 
@@ -60,7 +74,7 @@ def attempts_by_outcome(study: Path) -> dict[str, int]:
 
 
 def test_a_study_is_submitted_once_and_goes_on_without_its_client(
-    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    address: str, tickets: Tickets, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec = write_spec(tmp_path / "spec.toml", name="once", configurations=4)
     command = ["submit", str(spec), "--address", address, "--storage", str(tmp_path / "root"), "--json"]
@@ -76,27 +90,32 @@ def test_a_study_is_submitted_once_and_goes_on_without_its_client(
     assert main(command) == 2  # another spec of that name
     assert "\n  seed: 8 here, 7 in the study\n" in capsys.readouterr().err
 
+    tickets.open()
     client = StudyClient(address, storage=tmp_path / "root")
     status = client.wait("once", timeout_s=120)
     assert (status.state, status.completed) == ("completed", 12)
     assert [study.name for study in client.list()] == ["once"]
     assert len(client.results("once")) == 12
     assert list(client.results("once", columns=["t2_loss"]).columns) == ["t2_loss"]
-    attached = client.submit(StudySpec.from_dict({**SLOW, "name": "once", "configurations": 4}))
+    attached = client.submit(StudySpec.from_dict({**HELD, "name": "once", "configurations": 4}))
     assert (attached.new_driver, attached.state) == (False, "completed")  # nothing left to do
 
-    extended = client.submit({**SLOW, "name": "once", "configurations": 5})
+    extended = client.submit({**HELD, "name": "once", "configurations": 5})
     assert extended.new_driver
     status = await_status(client, "once", lambda status: status.state == "completed" and status.total_done == 15)
     assert attempts_by_outcome(tmp_path / "root" / "once") == {"completed": 15}
 
 
-def test_a_killed_driver_is_replaced_and_nothing_is_trained_twice(address: str, tmp_path: Path) -> None:
+def test_a_killed_driver_is_replaced_and_nothing_is_trained_twice(
+    address: str, tickets: Tickets, tmp_path: Path
+) -> None:
     client = StudyClient(address, storage=tmp_path)
-    client.submit({**SLOW, "name": "killed", "configurations": 6})
+    tickets.give(2)
+    client.submit({**HELD, "name": "killed", "configurations": 6})
     status = await_status(client, "killed", lambda status: status.total_done >= 2)
     os.kill(int(status.driver.rpartition(":")[2]), signal.SIGKILL)
     assert client.wait("killed", timeout_s=60).state == "interrupted"
+    tickets.open()
     resumed = client.resume("killed")
     assert resumed.new_driver
     assert client.wait("killed", timeout_s=120).state == "completed"
@@ -106,15 +125,19 @@ def test_a_killed_driver_is_replaced_and_nothing_is_trained_twice(address: str, 
     assert set(attempts["outcome"]) <= {"completed", "lost"}
 
 
-def test_steering_from_python(address: str, tmp_path: Path) -> None:
+def test_steering_from_python(address: str, tickets: Tickets, tmp_path: Path) -> None:
     client = StudyClient(address, storage=tmp_path)
-    client.submit({**SLOW, "name": "steered", "configurations": 6})
+    client.submit({**HELD, "name": "steered", "configurations": 6})
     client.pause("steered")
+    await_status(client, "steered", lambda status: status.state == "paused")
+    tickets.open()
     paused = await_status(client, "steered", lambda status: status.state == "paused" and status.in_flight == 0)
     assert paused.total_done < 18
+    tickets.close()
     client.extend("steered", 7)
     resumed = client.resume("steered")
     assert not resumed.new_driver
+    tickets.give(1)
     await_status(client, "steered", lambda now: now.planned["online"] == 7 and now.total_done > paused.total_done)
     client.cancel("steered")
     cancelled = client.wait("steered", timeout_s=60)
@@ -132,6 +155,7 @@ def test_steering_from_python(address: str, tmp_path: Path) -> None:
     client.resume("steered")
     with pytest.raises(TimeoutError, match="'steered' is still"):
         client.wait("steered", timeout_s=0.0, every_s=0.0)
+    tickets.open()
     assert client.wait("steered", timeout_s=120).total_done == 21
 
 
@@ -166,7 +190,7 @@ def test_modules_of_the_users_travel_to_the_cluster(address: str, tmp_path: Path
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "shipped.py").write_text((ROOT / "tests/service/toy.py").read_text())
     client = StudyClient(address, storage=tmp_path / "root")
-    spec = {**SLOW, "name": "shipped", "configurations": 1, "trainer": "shipped:train"}
+    spec = {**HELD, "name": "shipped", "configurations": 1, "trainer": "shipped:train"}
     client.submit(spec, working_dir=tmp_path / "code")
     assert client.wait("shipped", timeout_s=120).completed == 3
 

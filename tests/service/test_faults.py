@@ -30,10 +30,11 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
 
 KILLS = {"actor": 14, "node": 3, "driver": 4}
 NODES = 2
+NOTICE = pd.Timedelta("15s")  # within which a driver has noticed and recorded a death, however busy the machine
 
 
 def spec() -> StudySpec:
-    """96 real trainings of about half a second, with a checkpoint every quarter."""
+    """96 real trainings of half a second, a checkpoint every quarter; the last ones wait for the last kill."""
     return StudySpec.from_dict(
         {
             "name": "faults",
@@ -46,6 +47,7 @@ def spec() -> StudySpec:
             "record_every": 50,
             "grid": {"points": {"log10_l2": 2, "input_noise_std": 2}, "replicates": 6},
             "execution": {"checkpoint_every": 100, "loss_retries": 100},
+            "trainer": "tests.service.toy:real",
         }
     )
 
@@ -80,24 +82,22 @@ class Battle:
                         found.append(int(process.name))
         return sorted(found)
 
-    def wait_for_work(self) -> bool:
-        """Until an actor trains; False if the study ends before."""
+    def wait_for_work(self) -> list[int]:
+        """The actors that train, once there is one."""
         end = time.monotonic() + 180
-        while not self.busy_actors():
+        while not (found := self.busy_actors()):
             assert self.driver is not None
-            if self.driver.poll() is not None:
-                return False
+            assert self.driver.poll() is None, "the driver has ended"
             assert time.monotonic() < end, "nobody works"
             time.sleep(0.05)
-        return True
+        return found
 
     def kill(self, kind: str) -> None:
         """SIGKILL one victim of a kind, and put a new node or driver in its place."""
         assert self.driver is not None
-        victims = self.busy_actors()
         at, node_id = datetime.now(UTC), None
         if kind == "actor":
-            pid = self.random.choice(victims)
+            pid = self.random.choice(self.wait_for_work())
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         elif kind == "node":
@@ -108,10 +108,14 @@ class Battle:
             self.cluster.remove_node(node, allow_graceful=False)
             self.add_node()
         else:
-            pid = self.driver.pid
+            pid, orphans = self.driver.pid, set(self.busy_actors())
             self.driver.kill()
             self.driver.wait()
             self.start_driver()
+            end = time.monotonic() + 60
+            while orphans & set(self.busy_actors()):  # Ray ends them; the next victim is to be one of the new driver's
+                assert time.monotonic() < end, "the dead driver's actors live on"
+                time.sleep(0.02)
         self.killed.append({"kind": kind, "pid": pid, "at": at, "node": node_id})
 
 
@@ -155,19 +159,21 @@ def recovery_s(fight: Battle, attempts: pd.DataFrame) -> tuple[float, float]:
 
 
 def test_nothing_is_lost_or_double_whatever_dies(
-    tmp_path: Path, fault_seed: int, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, fault_seed: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    held = tmp_path / "held"
+    monkeypatch.setenv("TOY_HELD", str(held))
     run_serially(spec(), tmp_path / "calm")
+    held.touch()  # however quick the machine, there is work until the last kill
     with battle(tmp_path, fault_seed) as fight:
         fight.start_driver()
         order = [kind for kind, count in KILLS.items() for _ in range(count)]
         fight.random.shuffle(order)
         for kind in order:
-            if not fight.wait_for_work():
-                break
+            fight.wait_for_work()
             time.sleep(fight.random.uniform(0.1, 1.5))
-            if fight.wait_for_work():
-                fight.kill(kind)
+            fight.kill(kind)
+        held.unlink()
         assert fight.driver is not None
         assert fight.driver.wait(600) == 0, (tmp_path / "driver.log").read_text()[-4000:]
 
@@ -183,13 +189,20 @@ def test_nothing_is_lost_or_double_whatever_dies(
             f"runs lost: {len(table(tmp_path / 'calm')) - len(runs)}, "
             f"a node's death known after at most {known:.1f} s, its runs going on after at most {again:.1f} s"
         )
-    assert sum(counts.values()) == sum(KILLS.values()), "the study ended before all were killed"
     assert read_status(str(fight.out)).state == "completed"
     assert_complete(fight.out, spec())
     assert_same_results(fight.out, tmp_path / "calm")
     assert_every_loss_is_recorded(fight, attempts, runs)
     kinds = {event.kind for event in read_events(str(fight.out))}
-    assert {"actor_lost", "node_lost", "node_added", "run_lost", "retry", "resumed"} <= kinds
+    assert {"actor_lost", "node_added", "run_lost", "retry", "resumed"} <= kinds
+    if not all(driver_followed(fight, kill) for kill in fight.killed if kill["kind"] == "node"):
+        assert "node_lost" in kinds
+
+
+def driver_followed(fight: Battle, kill: dict[str, Any]) -> bool:
+    """Whether the driver was killed too before it can be expected to have seen this: its successor never knew."""
+    return any(other["kind"] == "driver" and pd.Timedelta(0) <= other["at"] - kill["at"] < NOTICE
+               for other in fight.killed)
 
 
 def assert_every_loss_is_recorded(fight: Battle, attempts: pd.DataFrame, runs: pd.DataFrame) -> None:
@@ -198,10 +211,8 @@ def assert_every_loss_is_recorded(fight: Battle, attempts: pd.DataFrame, runs: p
         assert list(found["attempt"]) == list(range(1, len(found) + 1)), run_id
         assert list(found["outcome"]) == ["lost"] * (len(found) - 1) + ["completed"], run_id
     assert (attempts.groupby("run_id")["attempt"].max()[runs["run_id"]].to_numpy() == runs["attempt"].to_numpy()).all()
-    driver_kills = [kill["at"] for kill in fight.killed if kill["kind"] == "driver"]
     for kill in fight.killed:
         if kill["kind"] == "actor":
             of_it = attempts[attempts["pid"] == kill["pid"]]
             just_ended = ((of_it["finished_at"] - kill["at"]).abs() < pd.Timedelta("1s")).any()
-            unnoticed = any(pd.Timedelta(0) <= at - kill["at"] < pd.Timedelta("5s") for at in driver_kills)
-            assert (of_it["outcome"] == "lost").any() or just_ended or unnoticed, kill
+            assert (of_it["outcome"] == "lost").any() or just_ended or driver_followed(fight, kill), kill

@@ -1,4 +1,5 @@
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -132,6 +133,8 @@ def test_a_cluster_with_a_token(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(StudyError, match=r"ended \(FAILED\): .*study"):  # no such study: the driver's own last word
             await_end(client, first.submission_id)
         assert find_driver(client, study, "hash" * 16) is not None
+        Path(study).mkdir()
+        os.mkfifo(f"{study}/study.json")  # whoever reads it waits: this driver lives until it is killed
         second, is_new = submit_driver(client, study, "hash" * 16, "study")
         assert (second.submission_id, is_new) == ("t1t2-study-hashhash-2", True)  # a dead driver gets a successor
         third, is_new = submit_driver(client, study, "hash" * 16, "study")

@@ -32,6 +32,7 @@ from service import (
 )
 from service.executors import Outcome, SerialExecutor, Task
 from service.lease import Lease
+from service.ledger import Ledger
 from service.lifecycle import create_study
 from service.schema import SCHEMA_VERSION, schemas
 from service.storage import Storage
@@ -122,6 +123,33 @@ def test_a_crashed_study_resumes_without_training_anything_twice(calm: Path, tmp
     assert_same_results(out, calm)
     outcomes = table(out, "attempts").groupby("run_id")["outcome"].agg(list)
     assert all(sorted(found) in (["completed"], ["completed", "lost"]) for found in outcomes)
+
+
+@pytest.mark.parametrize("which", ["attempts", "trajectories", "runs"])
+def test_a_driver_that_dies_within_a_commit_leaves_lost_attempts(
+    calm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    out = tmp_path / "toy"
+    write = Ledger._write
+
+    def die(ledger: Ledger, table: str, name: str, content: Any) -> None:
+        if table == which and list(out.glob("ledger/runs/*.parquet")):  # not in the first commit
+            raise Crash
+        write(ledger, table, name, content)
+
+    with monkeypatch.context() as context:
+        context.setattr(Ledger, "_write", die)
+        context.setattr("service.driver.TICK_S", 0.0)
+        with pytest.raises(Crash):
+            run_serially(toy_spec(), out)
+    status = run_serially(toy_spec(), out)
+    assert_same_results(out, calm)
+    attempts = table(out, "attempts")
+    outcomes = attempts.groupby("run_id")["outcome"].agg(list)
+    assert all(found in (["completed"], ["lost", "completed"]) for found in outcomes)
+    lost = attempts[attempts["outcome"] == "lost"]
+    assert status.lost == len(lost) > 0
+    assert lost["error"].str.contains("driver").all()
 
 
 def run_serially_with(executor: SerialExecutor, out: Path, **values: Any) -> StudyStatus:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -55,14 +56,33 @@ def slow(config: TrainConfig, members: Sequence[Member], *, online: bool, checkp
 
 def ticketed(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
              resume: Checkpoint | None = None) -> Iterator[Record]:
-    """Waits for a ticket in the directory ``$TOY_TICKETS`` and takes it; a file ``open`` there lets all pass."""
+    """Waits for a ticket in the directory ``$TOY_TICKETS`` and takes it; a file ``open`` there lets all pass.
+
+    A ticket is good for every attempt at its run. Takes longer than :data:`service.ray_executor.CALL_S`, so that no
+    call to an actor holds several runs.
+    """
+    time.sleep(0.25)
     place = Path(os.environ["TOY_TICKETS"])
-    while place.exists() and not (place / "open").exists():
+    run = repr([config.model.label, online, *((member.seed, member.hyperparameters) for member in members)])
+    taken = place / f"taken-{zlib.crc32(run.encode())}"
+    while place.exists() and not (place / "open").exists() and not taken.exists():
         with suppress(FileNotFoundError, StopIteration):  # none there, or another worker was quicker
-            next(place.glob("ticket-*")).unlink()
-            break
+            next(place.glob("ticket-*")).rename(taken)
         time.sleep(0.02)
     yield from train(config, members, online=online)
+
+
+def real(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
+         resume: Checkpoint | None = None) -> Iterator[Record]:
+    """The real trainer; but no run of the grid's last cell ends while there is a file ``$TOY_HELD``."""
+    from trainers import boxes, load_problem, train
+
+    ends = {name: box.high for name, box in boxes(config).items()}
+    for record in train(load_problem(config), config, members, online=online, checkpoint_every=checkpoint_every,
+                        resume=resume):
+        while isinstance(record, Result) and record.initial == ends and Path(os.environ["TOY_HELD"]).exists():
+            time.sleep(0.02)
+        yield record
 
 
 def meeting(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
