@@ -104,6 +104,26 @@ def test_tables_have_the_documented_schema_and_order(calm: Path) -> None:
     assert set(table(calm, "attempts")["run_id"]) == set(runs["run_id"])
 
 
+def test_every_parquet_file_names_its_schema_version(calm: Path, tmp_path: Path) -> None:
+    crash_with_shards(tmp_path / "toy")
+    files = [*calm.glob("*.parquet"), *(tmp_path / "toy").glob("ledger/*/*.parquet")]
+    assert {path.parent.name for path in files} == {"toy", "runs", "trajectories", "attempts"}
+    for path in files:
+        assert pq.read_schema(path).metadata[b"schema_version"] == str(SCHEMA_VERSION).encode()
+
+
+def test_reruns_start_where_their_online_runs_ended_even_outside_the_box(tmp_path: Path) -> None:
+    narrow = {"log10_l2": {"low": -3.0, "high": -2.999}, "input_noise_std": {"low": 0.5, "high": 0.501}}
+    spec = toy_spec(hyperparameters=narrow, arms=["initial", "online", "rerun"])
+    run_serially(spec, tmp_path / "toy")
+    assert_complete(tmp_path / "toy", spec)
+    runs = table(tmp_path / "toy")
+    online = runs[runs["arm"] == "online"]
+    for name, box in narrow.items():
+        assert online[f"{name}_initial"].between(box["low"], box["high"]).all()
+        assert (online[f"{name}_final"] > box["high"]).any(), "not clamped, not refused"
+
+
 def test_the_manifest_says_what_was_run_and_where(calm: Path) -> None:
     study = read_study(str(calm))
     assert study["schema_version"] == SCHEMA_VERSION
