@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +56,7 @@ class StudyClient:
     def __init__(self, address: str | None = None, storage: str | Path = "studies") -> None:
         text = str(storage)
         # The driver may have another working directory.
-        self.storage = text if "://" in text else str(Path(text).expanduser().absolute())
+        self.storage = text if "://" in text else os.path.abspath(os.path.expanduser(text))
         self.address = address
 
     def uri(self, name: str) -> str:
@@ -172,7 +175,8 @@ def submit(spec: StudySpec, uri: str, address: str, *, actors: int | None = None
     from service.lifecycle import create_study, discard_study
 
     cluster = connect(address)
-    is_new = create_study(spec, uri)
+    with _importable(working_dir):
+        is_new = create_study(spec, uri)
     if is_extended := not is_new and spec.configurations > read_spec(uri).configurations:
         request(uri, "extend", configurations=spec.configurations)
     elif (status := read_status(uri)).finished:  # attached to what has ended: nothing to run
@@ -184,6 +188,18 @@ def submit(spec: StudySpec, uri: str, address: str, *, actors: int | None = None
             discard_study(uri)
         raise
     return dataclasses.replace(submission, new_study=is_new)
+
+
+@contextmanager
+def _importable(directory: Path | None) -> Iterator[None]:
+    """Within it, modules in ``directory`` can be imported, as they can where it is sent: a plan asks the models."""
+    before = list(sys.path)
+    if directory is not None:
+        sys.path.append(str(Path(directory).absolute()))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def start_driver(uri: str, address: str, *, actors: int | None = None) -> Submission:

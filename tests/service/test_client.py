@@ -189,8 +189,12 @@ def test_nothing_is_left_of_a_submission_that_is_refused(
 def test_modules_of_the_users_travel_to_the_cluster(address: str, tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "shipped.py").write_text((ROOT / "tests/service/toy.py").read_text())
+    (tmp_path / "code" / "shipped_nets.py").write_text(
+        "from torch import nn\n\ndef net(inputs, classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))\n")
     client = StudyClient(address, storage=tmp_path / "root")
-    spec = {**HELD, "name": "shipped", "configurations": 1, "trainer": "shipped:train"}
+    spec = {**HELD, "name": "shipped", "configurations": 1, "trainer": "shipped:train",
+            "models": [{"name": "shipped_nets:net"}]}
     client.submit(spec, working_dir=tmp_path / "code")
     assert client.wait("shipped", timeout_s=120).completed == 3
 
