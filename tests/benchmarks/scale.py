@@ -24,6 +24,7 @@ from tests.benchmarks.measure import machine, write
 
 OUT = Path("results/benchmarks/scale.json")
 RUNS = 100_000
+LEAST_RUNS = 25_000
 POOL_CALLS = 20_000
 TUNE_TRIALS = 500
 OPTUNA_TRIALS = 2_000
@@ -63,6 +64,8 @@ def service(out: Path, runs: int) -> dict[str, Any]:
     status = run_study(noop_spec(runs), out, on_progress=mark)
     whole = time.perf_counter() - started
     assert status.completed == runs
+    if len(marks) < 5:  # the driver tells once a second
+        raise SystemExit(f"--runs {runs}: over before it can be measured; give at least {LEAST_RUNS}")
     wall, cpu, done, memory, files = (np.array(column, float) for column in zip(*marks[:-1], strict=True))
     late = done >= runs / 2  # warm
     return {
@@ -228,7 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=PARTS)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--runs", type=int, default=RUNS, help=f"of the study: {RUNS:,} or, to try, {LEAST_RUNS:,}")
     arguments = parser.parse_args()
     if arguments.part:
         print(json.dumps(PARTS[arguments.part](arguments.out, arguments.runs)))
