@@ -169,8 +169,13 @@ def _ask(study: str, action: Action, effect: str, as_json: bool, **arguments: in
     from service.lifecycle import is_driven
 
     uri = study_at(study)
-    request(uri, action, **arguments)
     found = read_status(uri)
+    if is_driven(found) or action in ("retry", "extend"):  # which the next driver does; the others are for a living one
+        request(uri, action, **arguments)
+        found = read_status(uri)
+    elif not as_json:
+        print(f"{found.name} is {found.state}, and no driver runs: there is nothing to {action}")
+        return
     when = f"its driver ({found.driver}) does so within seconds" if is_driven(found) else "when a driver runs again"
     if as_json:
         print_json({"study": found.name, "uri": uri, "asked": action, **arguments, "driver_alive": is_driven(found)})

@@ -168,6 +168,18 @@ def test_a_study_that_never_ran_and_one_that_ended_tell_what_to_do(
     assert "configurations = 2: must be a whole number, at least the study's 3" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("action", ["pause", "cancel"])
+def test_what_no_driver_would_hear_is_not_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str
+) -> None:
+    out = tmp_path / "toy"
+    run_toy(out, configurations=1)
+    assert main([action, str(out)]) == 0
+    assert capsys.readouterr().out == f"toy is completed, and no driver runs: there is nothing to {action}\n"
+    assert asked(capsys, action, str(out))["driver_alive"] is False
+    assert not list(out.glob("control/*"))
+
+
 def test_list_names_the_studies_of_a_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"no study below {tmp_path}\n"
