@@ -60,3 +60,13 @@ def test_runs_that_diverged_or_have_no_time_are_left_out() -> None:
     missing = time_overhead(runs[runs["arm"] != "initial"])
     assert isinstance(missing, NotComputable)
     assert missing.reason == "no completed run in the arm initial"
+
+
+def test_a_pack_is_one_measurement() -> None:
+    runs = make_runs(configurations=32, arms=("initial", "online"))
+    packed = runs.copy()
+    packed["train_time_s"] = runs.groupby(["model", "arm", runs["config_index"] // 8])["train_time_s"].transform("mean")
+    alone, together = overhead_of(runs), overhead_of(packed)
+    assert (together["n"] == alone["n"]).all()
+    four = packed[packed["config_index"] % 8 == 0]
+    pd.testing.assert_frame_equal(together[["ratio", "low", "high"]], overhead_of(four)[["ratio", "low", "high"]])
