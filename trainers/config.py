@@ -117,16 +117,16 @@ class Range:
     one to each of ``l2_groups``. For ``log10_l2`` a layer is a weight-bearing layer, its bias included; for
     ``hidden_noise_std`` a hidden layer; all others are tied.
 
-    ``coordinate``: what the outer step adds to. ``square`` moves the variance of a noise by the step that its
-    standard deviation's hypergradient gives: n0 = 0 is stationary by symmetry (ε and -ε have one law) and the
-    hypergradient there all noise, so a collapsed n0 stays; equal steps of n0² leave that neighbourhood after a few.
+    ``coordinate``: what the outer step adds to. ``variance`` moves the square of a noise's standard deviation n0, by
+    dC2/dn0² = dC2/dn0 / (2 n0). n0 = 0 is stationary by symmetry (ε and -ε have one law), so that dC2/dn0 vanishes
+    there and a collapsed n0 stays; the derivative by n0² does not.
     """
 
     low: float
     high: float
     learning_rate: float = 0.01
     scope: Literal["tied", "layer", "group"] = "tied"
-    coordinate: Literal["value", "square"] = "value"
+    coordinate: Literal["value", "variance"] = "value"
 
     def __post_init__(self) -> None:
         _check_types(self, "hyperparameters")
@@ -140,7 +140,7 @@ class Range:
             self.coordinate == "value" or self.low >= 0,
             "hyperparameters: low",
             self.low,
-            "at least 0 where coordinate = 'square'",
+            "at least 0 where coordinate = 'variance'",
         )
         _require(self.learning_rate >= 0, "hyperparameters: learning_rate", self.learning_rate, "at least 0")
 
@@ -151,7 +151,7 @@ class HyperparameterConfig:
 
     log10_l2: Range | None = field(default_factory=lambda: Range(-5.5, -2.5, learning_rate=0.03))
     input_noise_std: Range | None = field(
-        default_factory=lambda: Range(0.0, 0.8, learning_rate=0.02, coordinate="square")
+        default_factory=lambda: Range(0.0, 0.8, learning_rate=0.02, coordinate="variance")
     )
     hidden_noise_std: Range | None = None
     label_smoothing: Range | None = None
@@ -256,7 +256,7 @@ class OuterConfig:
         _require(0 <= self.averaging < 1, "outer.averaging", self.averaging, "in [0, 1)")
         _require(self.tangent_batch >= 0, "outer.tangent_batch", self.tangent_batch, "at least 0 (0: the whole batch)")
         _require(
-            self.tangent_every >= 1 and self.every % self.tangent_every == 0,
+            self.tangent_every >= 1 and (self.every % self.tangent_every == 0 or self.estimator != "forward"),
             "outer.tangent_every",
             self.tangent_every,
             f"a divisor of outer.every = {self.every}",
@@ -290,10 +290,4 @@ class TrainConfig:
             "outer.batch_size",
             self.outer.batch_size,
             f"at most data.t2_size = {self.data.t2_size}",
-        )
-        _require(
-            self.outer.tangent_batch <= self.inner.batch_size,
-            "outer.tangent_batch",
-            self.outer.tangent_batch,
-            f"at most inner.batch_size = {self.inner.batch_size}",
         )

@@ -40,7 +40,8 @@ class Step:
     t2_x: Tensor  # [P, B2, ...]
     t2_y: Tensor  # [P, B2]
     batch_size: int  # B1
-    z: Tensor | None  # [P, H, N], dθ'/dh as carried by ``forward``; with averaging that of ``theta_mean``
+    z: Tensor | None  # [P, H, N], dθ'/dc as carried by ``forward``; with averaging that of ``theta_mean``
+    slopes: Tensor  # [P, H], dh/dc of each hyperparameter's coordinate c
     theta_mean: Tensor  # [P, N], the running mean of θ' with averaging, else θ'
     learning_rate: float
     seeds: tuple[int, ...]
@@ -121,13 +122,13 @@ def forward(step: Step) -> Tensor:
     slower, and the steps stay as stable as the training's own (steps j times longer would not). With momentum or Adam
     j > 1 is approximate besides: the tangent of the optimiser's state then fades j times slower than the state itself.
     ``antithetic`` carries the derivative of the gradient's mean over ε and -ε: the part of ∂_n0 g that is odd in ε,
-    which has mean zero but does not vanish with n0 as the rest does, cancels, so that the direction is seen at small n0
-    too.
+    which has mean zero but does not vanish with n0 as the rest does, cancels. z is carried for the coordinate c of the
+    outer step; for c = n0² what each step adds, ∂_n0 g / (2 n0), stays finite down to n0 = 0 then.
     """
     if step.z is None:
         raise ValueError("forward needs the tangent z of every step since the last change of γ")
     v = step.network.gradient(step.t2_trace(step.theta_mean))
-    return torch.einsum("pn,phn->ph", v, step.z)
+    return torch.einsum("pn,phn->ph", v, step.z) / step.slopes
 
 
 def _one_step(step: Step, w: object, since: Descent | None = None) -> Tensor:

@@ -50,7 +50,7 @@ def member_bytes(problem: Problem, config: TrainConfig, online: bool) -> int:
         elif outer.estimator == "forward":
             copies += columns * (2 + 2 * states)
             copies += 1 + columns if outer.averaging else 0
-            rows = (outer.tangent_batch or batch) * (2 if outer.antithetic else 1)
+            rows = min(outer.tangent_batch or batch, batch) * (2 if outer.antithetic else 1)
             examples += columns * rows
     noise = sum(math.prod(shape) for shape in network.noise_shapes if shape is not None)
     element = problem.t1[0].element_size()

@@ -17,6 +17,22 @@ def initial_state(h: Tensor) -> State:
     return {"mean": torch.zeros_like(h), "square": torch.zeros_like(h)}
 
 
+def raised(layout: Layout, h: Tensor) -> Tensor:
+    """``h`` with the standard deviations whose variance is moved raised to a sixteenth of their box's top at least.
+
+    There, at and near 0, dC2/dn0² is taken in place of where dC2/dn0 and 2 n0 both vanish: as a function of n0² the
+    loss is close to a straight line over so short a way.
+    """
+    low = [box.high / 16 if box.coordinate == "variance" else -math.inf for box in layout.ranges]
+    return torch.maximum(h, h.new_tensor(low))
+
+
+def slopes(layout: Layout, h: Tensor) -> Tensor:
+    """dh/dc [P, H], c the coordinate that the outer step adds to: 1, or 1 / (2 n0) for the variance."""
+    variance = torch.tensor([box.coordinate == "variance" for box in layout.ranges], device=h.device)
+    return torch.where(variance, 0.5 / raised(layout, h), 1.0)
+
+
 def step(
     config: OuterConfig,
     layout: Layout,
@@ -29,8 +45,11 @@ def step(
 ) -> None:
     """One outer step in place: SGD or Adam, each hyperparameter at its own rate, then the clamp to its box.
 
+    The step is taken in each hyperparameter's own coordinate c: along dC2/dc = dC2/dh · dh/dc (:func:`slopes`).
+
     ``count`` numbers the outer steps from 1; ``progress`` is (inner steps done, inner steps planned).
     """
+    hypergradient = hypergradient * slopes(layout, h)
     rates = h.new_tensor([box.learning_rate for box in layout.ranges])
     rates *= anneal(config.schedule, config.anneal_fraction, *progress)
     if config.optimiser == "sgd":
@@ -41,8 +60,8 @@ def step(
         state["square"].mul_(b2).addcmul_(hypergradient, hypergradient, value=1 - b2)
         root = (state["square"] / (1 - b2**count)).sqrt_().add_(config.epsilon)
         move = rates * (state["mean"] / (1 - b1**count)) / root
-    squared = torch.tensor([box.coordinate == "square" for box in layout.ranges], device=h.device)
-    h.copy_(torch.where(squared, (h * h - move).clamp(min=0).sqrt(), h - move))
+    variance = torch.tensor([box.coordinate == "variance" for box in layout.ranges], device=h.device)
+    h.copy_(torch.where(variance, (h * h - move).clamp(min=0).sqrt(), h - move))
     # Without the clamp, a standard deviation or a smoothing below its low still has no meaning.
     free = [not clamp and name.startswith("log10_l2") for name in layout.names]
     low = h.new_tensor([-math.inf if f else box.low for f, box in zip(free, layout.ranges, strict=True)])

@@ -89,8 +89,8 @@ def _steps(
     network, layout, theta = problem.network, problem.layout, state.theta
     h = state.h.to(theta)
     estimator = ESTIMATORS[config.outer.estimator]
-    examples = config.outer.tangent_batch or config.inner.batch_size
-    strength = penalty_strength(layout, h)
+    examples = min(config.outer.tangent_batch or config.inner.batch_size, config.inner.batch_size)
+    strength, slopes = penalty_strength(layout, h), outer.slopes(layout, h)
     trace = None
     while state.step < stop:
         x, y = t1.at(state.step)
@@ -105,8 +105,11 @@ def _steps(
                 fading.mul_(config.outer.memory**config.outer.tangent_every)
             carried, rows = trace, examples
             if config.outer.antithetic:
-                carried, rows = _mirrored(network, theta, x, y, h, epsilon, examples), 2 * examples
-            g_dot = network.tangent(theta, carried, state.z, rows).addcmul_(strength.unsqueeze(1), state.z)
+                carried = _mirrored(network, theta, x, y, outer.raised(layout, h), epsilon, examples)
+                rows = 2 * examples
+            # ∇²C1~ z_c + ∂_c g from what is linear in z_h = z_c / (dh/dc): ∇²C1~ z_h + ∂_h g
+            g_dot = network.tangent(theta, carried, state.z / slopes.unsqueeze(2), rows).mul_(slopes.unsqueeze(2))
+            g_dot.addcmul_(strength.unsqueeze(1), state.z)
             penalty_direction(layout, h, theta, g_dot)
         tunes = online and count > config.outer.warmup_steps and count % config.outer.every == 0
         before = theta.clone() if tunes else theta
@@ -146,6 +149,7 @@ def _steps(
                     t2_y,
                     len(y[0]),
                     state.average.get("z", state.z),
+                    slopes,
                     state.average.get("theta", theta),
                     rate,
                     seeds,
@@ -163,7 +167,7 @@ def _steps(
                 (count, config.inner.steps),
             )
             h = state.h.to(theta)
-            strength = penalty_strength(layout, h)
+            strength, slopes = penalty_strength(layout, h), outer.slopes(layout, h)
     return network.loss(trace) if trace is not None else state.theta.new_full((len(seeds),), math.nan)
 
 

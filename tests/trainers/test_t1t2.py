@@ -102,8 +102,8 @@ def test_arms_share_weights_batches_and_noise(estimator, optimiser):
     assert any(value != 0 for value in points(online)[-1].hypergradient.values())
 
 
-def test_the_square_coordinate_keeps_a_value_that_takes_no_step():
-    box = Range(0.0, 0.8, learning_rate=0.0, coordinate="square")
+def test_the_variance_coordinate_keeps_a_value_that_takes_no_step():
+    box = Range(0.0, 0.8, learning_rate=0.0, coordinate="variance")
     config = small_config(inner={"steps": 10}, hyperparameters=HyperparameterConfig(log10_l2=None, input_noise_std=box))
     (result,) = results(run(small_problem(config), config, [Member(1, {"input_noise_std": 0.1})]))
     assert result.final == {"input_noise_std": 0.1}
