@@ -22,12 +22,18 @@ STILL = HyperparameterConfig(
 )
 
 
-def by_autograd(problem: Problem, config: TrainConfig, seed: int) -> dict[int, list[float]]:
-    """dC2/dh at each outer step of a training by SGD whose hyperparameters stay, by autograd's own products."""
+def by_autograd(
+    problem: Problem, config: TrainConfig, seed: int, values: dict[str, float] = TUNED, lowest: float = 0.0
+) -> dict[int, list[float]]:
+    """dC2/dh at each outer step of a training by SGD whose hyperparameters stay, by autograd's own products.
+
+    The tangent is that of a training whose noise is ``lowest`` at least.
+    """
     outer, rate = config.outer, config.inner.learning_rate
     shapes = [p.shape for p in problem.network.parameters]
     theta = problem.network.initial(seed)
-    h = torch.tensor(list(TUNED.values()), dtype=torch.float64)
+    h = torch.tensor(list(values.values()), dtype=torch.float64)
+    carried_h = torch.stack([h[0], h[1].clamp(min=lowest)])
     z = torch.zeros(len(theta), 2, dtype=torch.float64)
     mean_theta, mean_z = theta, z
     order = Order(*problem.t1, [seed], Stream.T1_ORDER, 8)
@@ -41,7 +47,7 @@ def by_autograd(problem: Problem, config: TrainConfig, seed: int) -> dict[int, l
         if count % outer.tangent_every == 0:
             z = outer.memory**outer.tangent_every * z
             units = torch.eye(2, dtype=torch.float64)
-            moved = [jvp(partial(g, *carrying), (theta, h), (z[:, k], units[k]))[1] for k in (0, 1)]
+            moved = [jvp(partial(g, *carrying), (theta, carried_h), (z[:, k], units[k]))[1] for k in (0, 1)]
             z = z - rate * torch.stack(moved, 1)
         theta = theta - rate * g(8, (1.0,), theta.requires_grad_(), h).detach()
         if count % outer.tangent_every == 0:
@@ -77,6 +83,21 @@ def test_the_tangent_is_carried_as_its_options_say(options):
     assert list(wanted) == [4, 8, 12, 16]
     for step, values in wanted.items():
         assert list(path[step].hypergradient.values()) == pytest.approx(values, rel=1e-9, abs=1e-14)
+
+
+@pytest.mark.parametrize("noise", [0.3, 0.05, 0.01, 0.0])
+def test_the_tangent_by_the_variance_is_that_by_the_deviation(noise):
+    """dC2/dn0² · 2 n0 = dC2/dn0, with n0 a sixteenth of the box's top at least; at n0 = 0 too it is not lost."""
+    still = replace(STILL, input_noise_std=Range(0.0, 0.8, learning_rate=0.0, coordinate="variance"))
+    outer = {"estimator": "forward", "every": 4, "memory": 1.0, "antithetic": True}
+    config = small_config((4,), inner={"steps": 16, "learning_rate": 0.2}, outer=outer, hyperparameters=still)
+    problem = small_problem(config)
+    values = TUNED | {"input_noise_std": noise}
+    wanted = by_autograd(problem, config, 7, values, lowest=0.05)
+    path = points(run(problem, config, [Member(7, values)]))
+    for step, found in wanted.items():
+        assert list(path[step].hypergradient.values()) == pytest.approx(found, rel=1e-9, abs=1e-14)
+        assert abs(found[1]) > 1e-6
 
 
 def test_the_options_leave_the_training_itself_alone():
