@@ -221,27 +221,27 @@ class InnerConfig:
 class OuterConfig:
     """The tuning of the hyperparameters on T2: one outer step after every ``every`` inner steps.
 
-    ``estimator`` names a hypergradient of :mod:`trainers.hypergradient`; ``memory`` (γ, for each inner step),
-    ``tangent_batch`` (examples of a T1 batch that carry the tangent; 0 for all of them), ``tangent_every`` (inner steps
-    between two updates of the tangent), ``antithetic`` (the tangent of each example's mean over ε and -ε) and
-    ``averaging`` (how much the running means of θ and its tangent, at which the T2 gradient is then taken, keep at each
-    inner step; 0 for no means) belong to ``forward``, ``look_back`` to ``neumann``.
+    ``estimator`` names a hypergradient of :mod:`trainers.hypergradient`. To ``neumann`` belongs ``look_back``; to
+    ``forward`` belong ``memory`` (γ, for each inner step), ``tangent_batch`` (examples of a T1 batch that carry the
+    tangent; 0, or more than there are, for all of them), ``tangent_every`` (inner steps between two updates of the
+    tangent), ``antithetic`` (the tangent of each example's mean over ε and -ε) and ``averaging`` (how much the running
+    means of θ and its tangent, at which the T2 gradient is then taken, keep at each inner step; 0 for no means).
     """
 
-    estimator: EstimatorName = "t1t2_at_theta"
+    estimator: EstimatorName = "forward"
     every: int = 10
     optimiser: Literal["sgd", "adam"] = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
     anneal_fraction: float = 0.3
     warmup_steps: int = 0  # inner steps before the first outer step
     batch_size: int = 100  # T2 examples in an outer step; 0 for the whole of T2
     memory: float = 0.999
-    tangent_batch: int = 0
-    tangent_every: int = 1
-    antithetic: bool = False
-    averaging: float = 0.0
+    tangent_batch: int = 25
+    tangent_every: int = 5
+    antithetic: bool = True
+    averaging: float = 0.99
     look_back: int = 5
 
     def __post_init__(self) -> None:
@@ -255,12 +255,7 @@ class OuterConfig:
         _require(0 <= self.memory <= 1, "outer.memory", self.memory, "in [0, 1]")
         _require(0 <= self.averaging < 1, "outer.averaging", self.averaging, "in [0, 1)")
         _require(self.tangent_batch >= 0, "outer.tangent_batch", self.tangent_batch, "at least 0 (0: the whole batch)")
-        _require(
-            self.tangent_every >= 1 and (self.every % self.tangent_every == 0 or self.estimator != "forward"),
-            "outer.tangent_every",
-            self.tangent_every,
-            f"a divisor of outer.every = {self.every}",
-        )
+        _require(self.tangent_every >= 1, "outer.tangent_every", self.tangent_every, "at least 1")
         _require(self.look_back >= 0, "outer.look_back", self.look_back, "at least 0")
 
 

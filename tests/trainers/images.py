@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tests.trainers.problems import PLAIN
 from trainers import Member, Point, Problem, TrainConfig, train
 from trainers.config import DataConfig, HyperparameterConfig, InnerConfig, ModelConfig, OuterConfig, Range
 from trainers.data import Split
@@ -37,7 +38,7 @@ def image_config(
 ) -> TrainConfig:
     """Batches of 8 of 24 images, the whole of T2 in every outer step."""
     inner = {"steps": 1, "batch_size": 8, "learning_rate": 0.3, "schedule": "constant"} | (inner or {})
-    outer = {"estimator": "t1t2", "every": 1, "batch_size": 0} | (outer or {})
+    outer = PLAIN | (outer or {})
     return TrainConfig(
         data=DataConfig(t1_size=24, t2_size=13, test_size=10),
         model=model,

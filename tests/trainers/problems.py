@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,6 +25,12 @@ def random_split(seed: int, sizes: tuple[int, int, int] = (24, 13, 10), features
     return Split(*[array for part in parts for array in part], classes=classes, data_hash=f"random-{seed}")
 
 
+PLAIN: dict[str, Any] = {  # one exact step after each inner step, and no economies where it is ``forward``
+    "estimator": "t1t2", "every": 1, "batch_size": 0, "schedule": "constant",
+    "tangent_batch": 0, "tangent_every": 1, "antithetic": False, "averaging": 0.0,
+}
+
+
 def small_config(
     hidden: tuple[int, ...] = (5, 4),
     activation: str = "tanh",
@@ -39,7 +47,7 @@ def small_config(
         inner=InnerConfig(
             **({"steps": 1, "batch_size": 8, "learning_rate": 0.3, "schedule": "constant"} | (inner or {}))
         ),
-        outer=OuterConfig(**({"estimator": "t1t2", "every": 1, "batch_size": 0} | (outer or {}))),
+        outer=OuterConfig(**(PLAIN | (outer or {}))),
         record_every=record_every,
         dtype="float64",
     )
