@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import SpecError
+from service.packing import pack_size_of
 from service.spec import ARMS, CONFIGURATION_ARMS, ArmName, StudySpec, digest
 from trainers.config import ConfigError, Range, TrainConfig
 
@@ -195,4 +196,4 @@ def make_plan(spec: StudySpec, pack_size: int | None = None) -> Plan:
             if not columns_of(axis, model_boxes):
                 raise SpecError(f"grid.points.{axis}: not a hyperparameter of this study; allowed: "
                                 f"{', '.join(model_boxes)}")
-    return Plan(spec, pack_size or spec.execution.pack_size, found)
+    return Plan(spec, pack_size or pack_size_of(spec), found)

@@ -103,13 +103,6 @@ class ExecutionConfig:
             if value is not None and value <= 0:
                 raise SpecError(f"execution.{key} = {value}: must be above 0")
 
-    @property
-    def pack_size(self) -> int:
-        """``runs_per_actor`` as a number: "auto" is 1 on CPUs and 32 on a GPU."""
-        if self.runs_per_actor == "auto":
-            return 32 if self.gpus_per_actor > 0 else 1
-        return self.runs_per_actor
-
 
 @dataclass(frozen=True)
 class StudySpec:

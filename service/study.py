@@ -17,6 +17,7 @@ from service.errors import AnotherStudyError, SpecError, StudyError, StudyNotFou
 from service.executors import Executor
 from service.lease import LEASE, Lease
 from service.ledger import Ledger, Recovered
+from service.packing import pack_size_of
 from service.plan import STREAMS, make_plan
 from service.provenance import provenance
 from service.publish import discard_shards, publish
@@ -99,7 +100,7 @@ def _create_or_load(spec: StudySpec, storage: Storage) -> tuple[StudySpec, dict[
             raise StudyError(f"{storage.uri}: holds no study, yet is not empty ({', '.join(strangers[:3])}"
                              f"{' …' if len(strangers) > 3 else ''}); give a new directory") from None
         return spec, {"schema_version": SCHEMA_VERSION, "study_hash": spec.hash, "spec": spec.to_dict(),
-                      "pack_size": spec.execution.pack_size, "seeds": {"study": spec.seed, "streams": STREAMS},
+                      "pack_size": pack_size_of(spec), "seeds": {"study": spec.seed, "streams": STREAMS},
                       "created_at": now(), "provenance": None, "tables": None}
     stored = StudySpec.from_dict(study["spec"], where=f"{storage.uri}/{MANIFEST}")
     if stored.hash != spec.hash:

@@ -1,0 +1,46 @@
+"""The published studies: their figures follow from the tables beside them, and their specs are valid."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import load_study, summarise
+from service.spec import load_spec
+
+STUDIES = Path(__file__).parents[2] / "deploy" / "studies"
+PUBLISHED = sorted(path.parent for path in STUDIES.glob("**/summary.json"))
+
+
+def differences(found: Any, wanted: Any, where: str = "") -> list[str]:
+    """Where two JSON values differ by more than another machine's linear algebra may: one part in a thousand."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = sorted(found.keys() | wanted.keys())
+        return [d for k in keys for d in differences(found.get(k), wanted.get(k), f"{where}.{k}")]
+    if isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
+        pairs = enumerate(zip(found, wanted, strict=True))
+        return [d for i, (a, b) in pairs for d in differences(a, b, f"{where}[{i}]")]
+    if isinstance(found, float) or isinstance(wanted, float):
+        close = None not in (found, wanted) and math.isclose(found, wanted, rel_tol=1e-3, abs_tol=1e-4)
+        return [] if close else [f"{where}: {found} is not {wanted}"]
+    return [] if found == wanted else [f"{where}: {found!r} is not {wanted!r}"]
+
+
+@pytest.mark.parametrize("published", PUBLISHED, ids=lambda path: path.name)
+def test_summary_follows_from_the_tables(published: Path) -> None:
+    [wanted] = json.loads((published / "summary.json").read_text())["studies"]
+    found = json.loads(json.dumps(summarise(load_study(published))))
+    assert differences(found, wanted) == []
+
+
+@pytest.mark.parametrize("spec", sorted(STUDIES.glob("**/*.toml")), ids=lambda path: path.stem)
+def test_published_specs_are_valid(spec: Path) -> None:
+    load_spec(spec)
+
+
+def test_there_is_a_published_study() -> None:
+    assert PUBLISHED
