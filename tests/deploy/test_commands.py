@@ -13,7 +13,7 @@ from service.cli import app
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("*/README.md"))]
 MANIFESTS = sorted(path for path in (ROOT / "deploy").rglob("*")
-                   if path.is_file() and path.suffix not in (".md", ".toml", ".png"))
+                   if path.is_file() and path.suffix not in (".md", ".toml") and "studies" not in path.parts)
 SOURCES = [*MANIFESTS, *(path for path in DOCUMENTS if path.exists())]
 END_OF_COMMAND = re.compile(r"\|.*|&.*|;.*|2?>.*|<.*|\S+;")
 FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
