@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -227,10 +228,10 @@ def test_the_progress_bar_fills(server: Server, tmp_path: Path, capsys: pytest.C
     server.pages["/large"] = np.random.default_rng(0).bytes(300_000)
     digest = hashlib.sha256(server.pages["/large"]).hexdigest()
     download({"large": digest}, [server.url], tmp_path, progress=True)
-    lines = capsys.readouterr().err.split("\r")
-    shares = [int(line.split("]")[1].split("%")[0]) for line in lines if "]" in line]
+    shown = capsys.readouterr().err
+    shares = [int(share) for share in re.findall(r"\]\s*(\d+)%", shown)]
     assert shares[0] < 50
     assert shares == sorted(shares)
     assert shares[-1] == 100
-    assert f"[{'#' * 30}] 100% of 300 kB" in lines[-1]
+    assert f"[{'#' * 30}] 100% of 300 kB" in shown
     assert os.listdir(tmp_path) == ["large"]
