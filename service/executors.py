@@ -19,7 +19,7 @@ class Task(NamedTuple):
     pack: Pack
     members: tuple[Member, ...]
     attempt: int
-    alone: bool = False  # send nothing else along: an earlier attempt was lost, perhaps by this pack's own doing
+    alone: bool = False  # give it a worker to itself: an earlier attempt was lost, perhaps by this pack's own doing
 
     @property
     def runs(self) -> int:
@@ -38,7 +38,7 @@ class Outcome:
     error: str | None = None  # for "failed" and "lost"
     started_at: float | None = None  # seconds since the epoch
     finished_at: float = field(default_factory=time.time)
-    charged: bool = True  # "lost": whether it was the one being trained, rather than waiting in the same queue
+    charged: bool = True  # "lost": whether its worker had nothing else, so that no other pack can have been the cause
 
 
 Notice = Callable[[str, str, dict[str, object]], None]  # an event: kind, message, fields

@@ -54,6 +54,9 @@ class _Actor:
     def load(self) -> int:
         return sum(len(tasks) for _, tasks in self.calls)
 
+    def is_alone(self) -> bool:
+        return bool(self.calls) and self.calls[0][1][0].alone
+
 
 class RayExecutor:
     """An :class:`service.executors.Executor` on the Ray cluster at ``address``, or on one of this process's own."""
@@ -131,9 +134,11 @@ class RayExecutor:
             return
         depth = self._depth()
         free = [(len(actor.calls), actor.load(), number) for number, actor in enumerate(self._actors)
-                if actor.starting is None and not actor.draining and len(actor.calls) < depth]
+                if actor.starting is None and not actor.draining and len(actor.calls) < depth and not actor.is_alone()]
         heapify(free)  # so that a task costs the logarithm of the number of actors, not their number
         while self._queue and free:
+            if self._queue[0].alone and free[0][0]:
+                return  # it waits for an idle actor, and all that is queued behind it
             actor = self._actors[free[0][2]]
             tasks = [self._queue.popleft()]
             fair = -(-len(self._queue) // len(free))
@@ -141,7 +146,7 @@ class RayExecutor:
                    and not self._queue[0].alone):
                 tasks.append(self._queue.popleft())
             actor.calls.append((actor.handle.run.remote([(task.pack, task.members) for task in tasks]), tasks))
-            if len(actor.calls) < depth:
+            if len(actor.calls) < depth and not tasks[0].alone:
                 heapreplace(free, (len(actor.calls), actor.load(), free[0][2]))
             else:
                 heappop(free)
@@ -172,9 +177,9 @@ class RayExecutor:
                 self._failed_to_start(error)
             else:
                 self._notice("actor_lost", _reason(error), {"node": actor.place.node_ip, "pid": actor.place.pid})
-            for position, (_, tasks) in enumerate(actor.calls):
-                outcomes += [Outcome(task, "lost", actor.place, error=_reason(error), charged=position == 0)
-                             for task in tasks]
+            lost = [task for _, tasks in actor.calls for task in tasks]
+            outcomes += [Outcome(task, "lost", actor.place, error=_reason(error), charged=len(lost) == 1)
+                         for task in lost]
             self._next_poll = 0.0  # replace it now
         if actor.draining and not actor.calls and actor in self._actors:
             self._actors.remove(actor)

@@ -77,17 +77,18 @@ def test_packs_give_the_results_of_single_runs(digits: Path, tmp_path: Path) -> 
     pd.testing.assert_series_equal(packed["run_id"], single["run_id"])
 
 
+@pytest.mark.parametrize("loss_retries", [0, 1])
 @pytest.mark.usefixtures("cluster")
-def test_a_run_that_kills_its_worker_spoils_no_other(tmp_path: Path) -> None:
+def test_a_run_that_kills_its_worker_spoils_no_other(tmp_path: Path, loss_retries: int) -> None:
     spec = toy_spec(trainer="tests.service.toy:deadly", seed=1, configurations=4, models=[{"hidden": [8]}],
-                    arms=["initial", "online", "rerun"], execution={"actors": 2, "loss_retries": 1})
+                    arms=["initial", "online", "rerun"], execution={"actors": 2, "loss_retries": loss_retries})
     status = run_study(spec, tmp_path / "study")
     runs = table(tmp_path / "study")
     poisoned = runs["seed"] % 8 == 0
     assert status.state == "completed"
     assert poisoned.sum() == 3, "one configuration"
     assert (runs["status"] == np.where(poisoned, "failed", "completed")).all()
-    assert runs["error"].dropna().str.contains("lost 2 times|its online run failed").all()
+    assert runs["error"].dropna().str.contains(f"lost {loss_retries + 1} times|its online run failed").all()
 
 
 @pytest.mark.usefixtures("cluster")
