@@ -31,6 +31,7 @@ class Step:
     layout: Layout
     config: OuterConfig
     h: Tensor  # [P, H] that the step was made with
+    strengths: Tensor  # [P, K], its 10^λ for each parameter tensor
     theta: Tensor  # [P, N] before the step
     theta_next: Tensor  # [P, N] after it
     trace: object  # the network's, of the T1 batch at ``theta``
@@ -82,9 +83,7 @@ def seed_literal(step: Step) -> Tensor:
     network = step.network
     v = network.gradient(step.t2_trace(step.theta_next))
     dots = network.dots(step.theta, network.direction(v))
-    out = -step.learning_rate * penalty_hypergradient(layout, step.h, dots)
-    for column in layout.l2_columns:
-        out[:, column] /= LN10 * torch.pow(10.0, step.h[:, column])
+    out = -step.learning_rate / LN10 * penalty_hypergradient(layout, torch.ones_like(dots), dots)
     if layout.input_noise is not None:
         first = network.parameters[0]
         shape = (len(step.theta), *first.shape)
@@ -107,7 +106,7 @@ def neumann(step: Step) -> Tensor:
     total = p.clone()
     for _ in range(step.config.look_back):
         sp = step.sensitivity * p
-        hsp = network.tangent(step.theta, trace, sp.unsqueeze(1), step.batch_size, with_direct=False).squeeze(1)
+        hsp = network.tangent(trace, sp.unsqueeze(1), step.batch_size, None).squeeze(1)
         p = p - hsp.addcmul_(step.strength, sp)
         total += p
     return _one_step(step, network.direction(step.sensitivity * total))
@@ -134,8 +133,7 @@ def forward(step: Step) -> Tensor:
 def _one_step(step: Step, w: object, since: Descent | None = None) -> Tensor:
     """- <w, ∂_h g>: the λ part in closed form, the noise part as the network contracts it."""
     dots = step.network.dots(step.theta, w, since)
-    mixed = step.network.contract(step.theta, step.trace, w)
-    return -(penalty_hypergradient(step.layout, step.h, dots) + mixed)
+    return -(penalty_hypergradient(step.layout, step.strengths, dots) + step.network.contract(step.trace, w))
 
 
 ESTIMATORS: dict[EstimatorName, Callable[[Step], Tensor]] = {

@@ -12,7 +12,7 @@ import fnmatch
 import importlib
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -153,34 +153,41 @@ def penalty_strengths(layout: Layout, h: Tensor) -> Tensor:
     return torch.stack([zero if column is None else powers[column] for column in layout.l2], dim=1)
 
 
-def penalty_strength(layout: Layout, h: Tensor) -> Tensor:
-    """10^{λ_j} for each entry of θ: [P, 1] where all entries share one λ (then it broadcasts), else [P, N]."""
-    strengths = penalty_strengths(layout, h)
+def penalty_strength(layout: Layout, strengths: Tensor) -> Tensor:
+    """10^{λ_j} for each entry of θ: [P, 1] where all entries share one λ (then it broadcasts), else [P, N].
+
+    ``strengths`` [P, K] are those of :func:`penalty_strengths`, here and below.
+    """
     if len(set(layout.l2)) == 1:
         return strengths[:, :1]
-    return strengths.repeat_interleave(torch.tensor(layout.sizes, device=h.device), dim=1)
+    return strengths.repeat_interleave(torch.tensor(layout.sizes, device=strengths.device), dim=1)
 
 
-def penalty_hypergradient(layout: Layout, h: Tensor, dots: Tensor) -> Tensor:
+def penalty_hypergradient(layout: Layout, strengths: Tensor, dots: Tensor) -> Tensor:
     """<w, ∂_λ ∇θ Ω> = ln 10 · 10^{λ_g} · Σ_{j in g} w_j θ_j for every λ.
 
     ``dots`` [P, K] holds Σ w_j θ_j over each of the K parameter tensors. Returns [P, H], zero off the λ columns.
     """
-    out = torch.zeros_like(h)
-    for k, column in enumerate(layout.l2):
-        if column is not None:
-            out[:, column] += dots[:, k]
-    for column in layout.l2_columns:  # the others are no exponents: 10^h may overflow there
-        out[:, column] *= LN10 * torch.pow(10.0, h[:, column])
+    out = dots.new_zeros(len(dots), len(layout.names))
+    each = (strengths * dots).mul_(LN10)
+    for column, tensors in _runs(layout):
+        out[:, column] += each[:, tensors].sum(1)
     return out
 
 
-def penalty_direction(layout: Layout, h: Tensor, theta: Tensor, out: Tensor) -> None:
-    """Add ∂_λ ∇θ Ω = ln 10 · 10^{λ_g} θ_g to ``out`` [P, H, N], in place."""
-    strength = {column: LN10 * torch.pow(10.0, h[:, column, None]) for column in layout.l2_columns}
+def penalty_direction(layout: Layout, strengths: Tensor, theta: Tensor, out: Tensor, factor: float = 1.0) -> None:
+    """Add ``factor`` · ∂_λ ∇θ Ω = ``factor`` · ln 10 · 10^{λ_g} θ_g to ``out`` [P, H, N], in place."""
+    starts = [0, *itertools.accumulate(layout.sizes)]
+    for column, tensors in _runs(layout):
+        entries = slice(starts[tensors.start], starts[tensors.stop])
+        out[:, column, entries].addcmul_(theta[:, entries], strengths[:, tensors.start, None], value=factor * LN10)
+
+
+def _runs(layout: Layout) -> Iterator[tuple[int, slice]]:
+    """The λ columns, each with a longest row of parameter tensors that share it."""
     start = 0
-    for column, tensors in itertools.groupby(zip(layout.l2, layout.sizes, strict=True), key=lambda pair: pair[0]):
-        stop = start + sum(size for _, size in tensors)
+    for column, group in itertools.groupby(layout.l2):
+        stop = start + len(list(group))
         if column is not None:
-            out[:, column, start:stop].addcmul_(theta[:, start:stop], strength[column])
+            yield column, slice(start, stop)
         start = stop

@@ -2,8 +2,7 @@
 
 No autograd graph is built: an ordinary step is a handful of batched matrix products. Notation, for each member: layer
 l (from 0) computes z_l = a_l W_lᵀ + b_l; a_0 = x + n_0 ε_0 and a_{l+1} = φ(z_l) + n_{l+1} ε_{l+1}; δ_l = ∂C/∂z_l. C is
-the mean cross-entropy of the softmax of the last z with targets q = (1 - s)·onehot + s/classes. The derivative of any
-of these in a direction is written with a dot (the R-operator of Pearlmutter, 1994).
+the mean cross-entropy of the softmax of the last z with targets q = (1 - s)·onehot + s/classes.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainers import mlp_second_order as second
 from trainers.config import ModelConfig
 from trainers.directions import Batch, Direction, Formed, dots, gradient_direction
 from trainers.hyperparameters import Layout, Parameter
@@ -38,6 +38,7 @@ class Trace:
     labels: Tensor  # [P, B]
     noise: list[Tensor | None]  # ε_l [P, B, d_l]
     layers: list[tuple[Tensor, Tensor]]  # views of the θ that it was taken at
+    activation: str
 
     def batch(self, layer: int) -> Batch:
         """The factors of ∂C/∂W_l."""
@@ -120,13 +121,13 @@ class StackedMLP:
         p = _softmax(logits)
         delta = p.scatter_add(2, y.unsqueeze(2), logits.new_tensor(-1.0).expand(*y.shape, 1))
         if h is not None and (column := self.layout.label_smoothing) is not None:
-            delta.addcmul_(self._label_slope(y, p), h[:, column, None, None])
+            delta.addcmul_(second.label_slope(y, p), h[:, column, None, None])
         delta.div_(x.shape[1])
         deltas = [delta]
         for layer in range(self.layers - 1, 0, -1):
             delta = torch.bmm(delta, views[layer][0]).mul_(slopes[layer - 1])
             deltas.append(delta)
-        return Trace(inputs, slopes, activations, deltas[::-1], logits, p, y, noise, views)
+        return Trace(inputs, slopes, activations, deltas[::-1], logits, p, y, noise, views, self.activation)
 
     def loss(self, trace: Trace) -> Tensor:
         """Mean cross-entropy of the traced batch against the labels, [P]."""
@@ -140,10 +141,11 @@ class StackedMLP:
             torch.sum(delta, 1, out=bias)
         return out
 
-    def descend(self, theta: Tensor, trace: Trace, strength: Tensor, rate: float) -> None:
-        """θ ← θ - η (∇θ C + s θ) = (1 - η s) θ - η δᵀ a in place, s the strength of the penalty; ∇θ C is not formed."""
-        theta.mul_(1 - rate * strength)
-        for (weight, bias), a, delta in zip(trace.layers, trace.inputs, trace.deltas, strict=True):
+    def descend(self, theta: Tensor, trace: Trace, strength: Tensor, rate: float, out: Tensor) -> None:
+        """θ - η (∇θ C + s θ) = (1 - η s) θ - η δᵀ a into ``out``, s the strength of the penalty; ∇θ C is not formed."""
+        torch.mul(theta, 1 - rate * strength, out=out)
+        layers = trace.layers if out is theta else self.views(out)
+        for (weight, bias), a, delta in zip(layers, trace.inputs, trace.deltas, strict=True):
             weight.baddbmm_(delta.transpose(1, 2), a, alpha=-rate)
             bias.sub_(delta.sum(1), alpha=rate)
 
@@ -166,111 +168,36 @@ class StackedMLP:
         """Σ w_j θ_j over each of the K parameter tensors, [P, K]; to know the step from θ to w spares products."""
         return dots(w, self.views(theta), since)
 
-    def contract(self, theta: Tensor, trace: Trace, w: Direction) -> Tensor:
-        """<w, ∂_h ∇θ C> for every noise and smoothing column, [P, H]; 0 in the λ columns.
+    def contract(self, trace: Trace, w: Direction) -> Tensor:
+        """<w, ∂_h ∇θ C> for every noise and smoothing column, [P, H]; 0 in the λ columns."""
+        return second.contract(trace, w, self.layout)
 
-        Differentiates D_w C, the derivative of C along w, with respect to what each hyperparameter moves: one forward
-        and one backward sweep of the R-operator, whatever the number of hyperparameters.
+    def tangent(self, trace: Trace, z: Tensor, examples: int, direct: Tensor | None) -> Tensor:
+        """∇²θ C z_h + ``direct``_h ∂_h ∇θ C for each of H directions z [P, H, N].
+
+        On the first ``examples`` of the batch, an unbiased estimate of its mean. ``direct`` [P, H]; without, plain
+        Hessian-vector products of any number H. The λ columns get no direct part here.
         """
-        out = theta.new_zeros(len(theta), len(self.layout.names))
-        views = self.views(theta)
-        z_dots: list[Tensor] = []
-        a_dot: Tensor | None = None
-        for layer, (weight, _) in enumerate(views):
-            z_dot = w[layer].times(trace.inputs[layer]).add_(w[layer].bias.unsqueeze(1))
-            if a_dot is not None:
-                z_dot = z_dot.baddbmm_(a_dot, weight.transpose(1, 2))
-            z_dots.append(z_dot)
-            if layer < self.layers - 1:
-                a_dot = z_dot * trace.slopes[layer]
-        batch = trace.labels.shape[1]
-        if (column := self.layout.label_smoothing) is not None:
-            slope = self._label_slope(trace.labels, trace.logits)
-            out[:, column] = (slope * z_dots[-1]).sum((1, 2)) / batch
-        delta_dot = _softmax_dot(trace.probabilities, z_dots[-1]).div_(batch)
-        for layer in range(self.layers - 1, -1, -1):
-            weight, delta = views[layer][0], trace.deltas[layer]
-            column = self.layout.hidden_noise[layer - 1] if layer else self.layout.input_noise
-            epsilon = trace.noise[layer]
-            if layer == 0:
-                if column is not None and epsilon is not None:  # <δ̇ W + δ w, ε> without forming the 784-wide product
-                    out[:, column] += torch.bmm(epsilon, weight.transpose(1, 2)).mul_(delta_dot).sum((1, 2))
-                    out[:, column] += w[0].times(epsilon).mul_(delta).sum((1, 2))
-                break
-            a_bar_dot = w[layer].back(delta).baddbmm_(delta_dot, weight)  # derivative along w of ∂C/∂a_l
-            if column is not None and epsilon is not None:
-                out[:, column] += (a_bar_dot * epsilon).sum((1, 2))
-            delta_dot = a_bar_dot.mul_(trace.slopes[layer - 1])
-            if self.activation == "tanh":  # φ'' = -2 φ φ'
-                delta_dot.addcmul_(trace.deltas[layer - 1], trace.activations[layer - 1] * z_dots[layer - 1], value=-2)
-        return out
-
-    def tangent(self, theta: Tensor, trace: Trace, z: Tensor, examples: int, with_direct: bool = True) -> Tensor:
-        """∇²θ C · z_h + ∂_h ∇θ C for each of H directions z [P, H, N], on the first ``examples`` of the batch.
-
-        The mean over a part of the batch is an unbiased estimate of the mean over all of it. ``with_direct=False``
-        leaves ∂_h ∇θ C out (plain Hessian-vector products; H is then free). The λ columns get no direct part here.
-        """
-        members, directions, _ = z.shape
-        m, scale = examples, trace.labels.shape[1] / examples
-        views = self.views(theta)
-        z_views = self.views(z.view(members * directions, self.size))
         out = torch.empty_like(z)
-        out_views = self.views(out.view(members * directions, self.size))
-
-        def part(t: Tensor) -> Tensor:
-            return t[:, :m]
-
-        def each(t: Tensor) -> Tensor:  # [P, m, d] → [P·H, m, d]
-            return t[:, None, :m].expand(members, directions, m, t.shape[2]).reshape(members * directions, m, -1)
-
-        def fold(t: Tensor) -> Tensor:  # [P·H, m, d] → [P, H·m, d]: one product with the member's own weights
-            return t.view(members, directions * m, -1)
-
-        columns = (self.layout.input_noise, *self.layout.hidden_noise) if with_direct else (None,) * self.layers
-        z_dots: list[Tensor] = []
-        a_dots: list[Tensor | None] = []
-        a_dot: Tensor | None = None
-        for layer, (weight, _) in enumerate(views):
-            z_weight, z_bias = z_views[layer]
-            z_dot = torch.baddbmm(z_bias.unsqueeze(1), each(trace.inputs[layer]), z_weight.transpose(1, 2))
-            column, epsilon = columns[layer], trace.noise[layer]
-            if a_dot is not None:
-                if column is not None and epsilon is not None:
-                    a_dot.view(members, directions, m, -1)[:, column].add_(part(epsilon))
-                fold(z_dot).baddbmm_(fold(a_dot), weight.transpose(1, 2))
-            elif column is not None and epsilon is not None:
-                z_dot.view(members, directions, m, -1)[:, column].baddbmm_(part(epsilon), weight.transpose(1, 2))
-            a_dots.append(a_dot)
-            z_dots.append(z_dot)
-            if layer < self.layers - 1:
-                a_dot = z_dot * each(trace.slopes[layer])
-        delta_dot = _softmax_dot(each(trace.probabilities), z_dots[-1]).contiguous()
-        if with_direct and (column := self.layout.label_smoothing) is not None:
-            delta_dot.view(members, directions, m, -1)[:, column].add_(self._label_slope(part(trace.labels), theta))
-        delta_dot.div_(m)
-        for layer in range(self.layers - 1, -1, -1):
-            weight, (z_weight, _), (out_weight, out_bias) = views[layer][0], z_views[layer], out_views[layer]
-            torch.bmm(delta_dot.transpose(1, 2), each(trace.inputs[layer]), out=out_weight)
-            torch.sum(delta_dot, 1, out=out_bias)
-            if (a_dot := a_dots[layer]) is not None:
-                out_weight.baddbmm_(each(trace.deltas[layer]).transpose(1, 2), a_dot, alpha=scale)
-            elif (column := columns[layer]) is not None and (epsilon := trace.noise[layer]) is not None:
-                first = out_weight.view(members, directions, *weight.shape[1:])[:, column]
-                first.baddbmm_(part(trace.deltas[layer]).transpose(1, 2), part(epsilon), alpha=scale)
-            if layer == 0:
-                break
-            delta_dot = torch.bmm(fold(delta_dot), weight).view(members * directions, m, -1)
-            delta_dot.baddbmm_(each(trace.deltas[layer]), z_weight, alpha=scale).mul_(each(trace.slopes[layer - 1]))
-            if self.activation == "tanh":
-                bend = each(trace.activations[layer - 1]) * z_dots[layer - 1]
-                delta_dot.addcmul_(each(trace.deltas[layer - 1]), bend, value=-2 * scale)
+        out_views = self.views(out.view(-1, self.size))
+        for part in second.tangents(trace, self.views(z.view(-1, self.size)), examples, self.layout, direct):
+            part.add_to(*out_views[part.layer], beta=0, alpha=1)
         return out
 
-    def _label_slope(self, labels: Tensor, like: Tensor) -> Tensor:
-        """-∂q/∂s = onehot - 1/classes, [P, B, classes]."""
-        share = 1 / self.classes
-        return like.new_full((*labels.shape, self.classes), -share).scatter_(2, labels.unsqueeze(2), 1 - share)
+    def descend_tangent(
+        self, trace: Trace, z: Tensor, examples: int, direct: Tensor, strengths: Tensor, fade: float, rate: float
+    ) -> None:
+        """The tangent of :meth:`descend` at the trace's θ, but for the λs' direct part: in place
+
+        z_h ← (I - η (∇²θ C + s)) ``fade`` z_h - η ``direct``_h ∂_h ∇θ C.
+        """
+        views = self.views(z.view(-1, self.size))
+        keep = (fade * (1 - rate * strengths)).repeat_interleave(z.shape[1], 0)
+        for part in second.tangents(trace, views, examples, self.layout, direct, fade):
+            weight, bias = views[part.layer]
+            weight.mul_(keep[:, 2 * part.layer, None, None])
+            bias.mul_(keep[:, 2 * part.layer + 1, None])
+            part.add_to(weight, bias, beta=1, alpha=-rate)
 
     def evaluate(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Clean mean cross-entropy and error of every member on shared data x [M, d], y [M]: two tensors [P]."""
@@ -302,8 +229,3 @@ def _softmax(z: Tensor) -> Tensor:
 def _log_softmax(z: Tensor) -> Tensor:
     """The same."""
     return torch.log_softmax(z.transpose(1, 2), 1).transpose(1, 2)
-
-
-def _softmax_dot(p: Tensor, z_dot: Tensor) -> Tensor:
-    """The derivative of softmax(z) along ż: p ∘ (ż - <p, ż>)."""
-    return p * (z_dot - (p * z_dot).sum(2, keepdim=True))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from torch import Tensor, nn
 
 from trainers.config import LOOK_UP, ConfigError, ModelConfig
+from trainers.hyperparameters import Parameter
 
 Factory = Callable[[], nn.Module]
 Moments = tuple[Tensor, Tensor]  # mean and variance
@@ -163,3 +164,22 @@ def _users(name: str, input_shape: tuple[int, ...], classes: int) -> Factory:
         return made
 
     return make
+
+
+def parameters_of(module: nn.Module) -> tuple[Parameter, ...]:
+    """The parameter tensors of a module in the order of θ.
+
+    A layer begins with each submodule that holds a matrix or a kernel; what follows without one, such as the scale and
+    shift of a normalisation, belongs to the layer before it.
+    """
+    table: list[Parameter] = []
+    owner, layer, start = None, 0, 0
+    for name, value in module.named_parameters():
+        holder = name.rpartition(".")[0]
+        own = module.get_submodule(holder)
+        if holder != owner and any(p.dim() > 1 for p in own.parameters(recurse=False)):
+            layer += 1
+        owner = holder
+        table.append(Parameter(name, tuple(value.shape), max(layer, 1), start))
+        start = table[-1].stop
+    return tuple(table)

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from torch import Tensor, func, nn
 
 from trainers.config import ConfigError, TrainConfig
-from trainers.hyperparameters import Parameter, lay_out
-from trainers.models import Moments, factory, without_running_averages
+from trainers.hyperparameters import lay_out, penalty_strength
+from trainers.models import Moments, factory, parameters_of, without_running_averages
 from trainers.network import Descent
 from trainers.probe import check_derivatives, check_forward, check_parameters, numbers_of_an_example
 from trainers.seeding import Stream, stream_key
@@ -116,10 +116,10 @@ class StackedModule:
         """∇θ C of the traced batch, [P, N]; the caller may write into it, but not into θ before."""
         return trace.gradient.clone()
 
-    def descend(self, theta: Tensor, trace: Trace, strength: Tensor, rate: float) -> None:
-        """θ ← θ - η (∇θ C + s θ) in place, s the strength of the penalty."""
+    def descend(self, theta: Tensor, trace: Trace, strength: Tensor, rate: float, out: Tensor) -> None:
+        """θ - η (∇θ C + s θ) into ``out``, s the strength of the penalty."""
         g = trace.gradient
-        theta.mul_(1 - rate * strength).sub_(g, alpha=rate)
+        torch.mul(theta, 1 - rate * strength, out=out).sub_(g, alpha=rate)
 
     def scaled_gradient(self, trace: Trace, scale: Tensor | float) -> Tensor:
         """scale ∘ ∇θ C as a direction."""
@@ -133,23 +133,24 @@ class StackedModule:
         """Σ w_j θ_j over each of the K parameter tensors, [P, K]."""
         return torch.stack([part.sum(1) for part in (w * theta).split_with_sizes(list(self.layout.sizes), 1)], dim=1)
 
-    def contract(self, theta: Tensor, trace: Trace, w: Tensor) -> Tensor:
+    def contract(self, trace: Trace, w: Tensor) -> Tensor:
         """<w, ∂_h ∇θ C> for each hyperparameter but the λs, [P, H], by one double backward for all of them."""
         if trace.h is None or self._only_penalised():
-            return theta.new_zeros(len(theta), len(self.layout.names))
+            return trace.losses.new_zeros(len(trace.losses), len(self.layout.names))
         with torch.enable_grad():
-            at, h = theta.detach().requires_grad_(), trace.h.detach().requires_grad_()
+            at, h = trace.theta.detach().requires_grad_(), trace.h.detach().requires_grad_()
             losses, _ = self._losses(at, h, trace.x, trace.y, trace.noise)
             (gradient,) = torch.autograd.grad(losses.sum(), at, create_graph=True)
             (out,) = torch.autograd.grad((gradient * w).sum(), h, allow_unused=True, materialize_grads=True)
         return out
 
-    def tangent(self, theta: Tensor, trace: Trace, z: Tensor, examples: int, with_direct: bool = True) -> Tensor:
-        """∇²θ C · z_h + ∂_h ∇θ C for each of H directions z [P, H, N], forward over reverse.
+    def tangent(self, trace: Trace, z: Tensor, examples: int, direct: Tensor | None) -> Tensor:
+        """∇²θ C z_h + ``direct``_h ∂_h ∇θ C for each of H directions z [P, H, N], forward over reverse.
 
         On the first ``examples`` of the batch, an unbiased estimate of its mean (with batch normalisation: of the mean
-        under the statistics of that part). ``with_direct=False`` leaves ∂_h ∇θ C out; H is then free.
+        under the statistics of that part). ``direct`` [P, H]; without, plain products with the Hessian of any number H.
         """
+        theta = trace.theta.detach()
         x, y = trace.x[:, :examples], trace.y[:, :examples]
         noise = {site: drawn[:, :examples] for site, drawn in trace.noise.items()}
 
@@ -157,16 +158,24 @@ class StackedModule:
             out: Tensor = func.grad(lambda t: self._losses(t, h, x, y, noise)[0].sum())(at)
             return out
 
-        def along(direction: Tensor, unit: Tensor) -> Tensor:
-            if trace.h is None or not with_direct:
+        def along(direction: Tensor, weights: Tensor) -> Tensor:
+            if trace.h is None or direct is None:
                 tangent: Tensor = func.jvp(lambda t: gradient(t, trace.h), (theta,), (direction,))[1]
             else:
-                tangent = func.jvp(gradient, (theta, trace.h), (direction, unit))[1]
+                tangent = func.jvp(gradient, (theta, trace.h), (direction, weights))[1]
             return tangent
 
-        units = torch.eye(z.shape[1], dtype=z.dtype, device=z.device).unsqueeze(1).expand(-1, len(z), -1)
-        out: Tensor = func.vmap(along, (1, 0), 1)(z, units)
+        weights = torch.diag_embed(z.new_ones(z.shape[:2]) if direct is None else direct)
+        out: Tensor = func.vmap(along, (1, 1), 1)(z, weights)
         return out
+
+    def descend_tangent(self, trace: Trace, z: Tensor, examples: int, direct: Tensor, strengths: Tensor, fade: float,
+                        rate: float) -> None:
+        """z ← (I - η (∇²θ C + s)) ``fade`` z - η ``direct`` ∂_h ∇θ C in place."""
+        z.mul_(fade)
+        z_dot = self.tangent(trace, z, examples, direct)
+        z_dot.addcmul_(penalty_strength(self.layout, strengths).unsqueeze(1), z)
+        z.sub_(z_dot, alpha=rate)
 
     @torch.no_grad()
     def evaluate(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -254,25 +263,6 @@ class StackedModule:
             state[name] = constant.to(theta if constant.is_floating_point() else theta.device)
         out: Tensor = func.functional_call(self.module, state, (x,))
         return out
-
-
-def parameters_of(module: nn.Module) -> tuple[Parameter, ...]:
-    """The parameter tensors of a module in the order of θ.
-
-    A layer begins with each submodule that holds a matrix or a kernel; what follows without one, such as the scale and
-    shift of a normalisation, belongs to the layer before it.
-    """
-    table: list[Parameter] = []
-    owner, layer, start = None, 0, 0
-    for name, value in module.named_parameters():
-        holder = name.rpartition(".")[0]
-        own = module.get_submodule(holder)
-        if holder != owner and any(p.dim() > 1 for p in own.parameters(recurse=False)):
-            layer += 1
-        owner = holder
-        table.append(Parameter(name, tuple(value.shape), max(layer, 1), start))
-        start = table[-1].stop
-    return tuple(table)
 
 
 @contextmanager

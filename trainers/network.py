@@ -1,7 +1,8 @@
 """What the loop and the hypergradients ask of a network: P stacked members, θ as one tensor [P, N].
 
 Two networks answer: :class:`trainers.mlp.StackedMLP` in closed form, and :class:`trainers.module.StackedModule` for any
-``nn.Module`` by ``torch.func``. Their traces and directions are their own; others only hand them back.
+``nn.Module`` by ``torch.func``. Their traces and directions are their own; others only hand them back. A
+trace knows the θ that it was taken at, not a copy: it serves until that θ is moved in place.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ class Network(Protocol):
     def gradient(self, trace: Any) -> Tensor:
         """∇θ C, [P, N]."""
 
-    def descend(self, theta: Tensor, trace: Any, strength: Tensor, rate: float) -> None:
-        """θ ← θ - η (∇θ C + s θ), one step of SGD in place; s is the strength of the penalty."""
+    def descend(self, theta: Tensor, trace: Any, strength: Tensor, rate: float, out: Tensor) -> None:
+        """θ - η (∇θ C + s θ), one step of SGD, into ``out``, which may be θ; s is the strength of the penalty."""
 
     def scaled_gradient(self, trace: Any, scale: Tensor | float) -> Any:
         """scale ∘ ∇θ C as a direction."""
@@ -64,11 +65,16 @@ class Network(Protocol):
     def dots(self, theta: Tensor, w: Any, since: Descent | None = None) -> Tensor:
         """Σ w_j θ_j over each of the K parameter tensors, [P, K]; ``since`` led from θ to where w was taken."""
 
-    def contract(self, theta: Tensor, trace: Any, w: Any) -> Tensor:
+    def contract(self, trace: Any, w: Any) -> Tensor:
         """<w, ∂_h ∇θ C> for each hyperparameter but the λs, [P, H]."""
 
-    def tangent(self, theta: Tensor, trace: Any, z: Tensor, examples: int, with_direct: bool = True) -> Tensor:
-        """∇²θ C z_h + ∂_h ∇θ C, [P, H, N], on the first ``examples`` of the batch."""
+    def tangent(self, trace: Any, z: Tensor, examples: int, direct: Tensor | None) -> Tensor:
+        """∇²θ C z_h + ``direct``_h ∂_h ∇θ C, [P, H, N], on the first ``examples`` of the batch."""
+
+    def descend_tangent(
+        self, trace: Any, z: Tensor, examples: int, direct: Tensor, strengths: Tensor, fade: float, rate: float
+    ) -> None:
+        """z ← (I - η (∇²θ C + s)) ``fade`` z - η ``direct`` ∂_h ∇θ C in place; s by parameter tensor, [P, K]."""
 
     def evaluate(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Clean mean cross-entropy and error on shared data x [M, ...], y [M]: two tensors [P]."""

@@ -134,9 +134,9 @@ def check_derivatives(config: TrainConfig, network: StackedModule) -> None:
         h = torch.tensor([[box.low + part * (box.high - box.low) for box in layout.ranges]], dtype=x.dtype)
         try:
             trace = network.linearise(theta, x, y, h, noise)
-            slopes.append(network.contract(theta, trace, w)[0])
+            slopes.append(network.contract(trace, w)[0])
             if part == 0.5 and config.outer.estimator in ("forward", "neumann"):
-                network.tangent(theta, trace, w.unsqueeze(1).expand(-1, h.shape[1], -1), x.shape[1])
+                network.tangent(trace, w.unsqueeze(1).expand(-1, h.shape[1], -1), x.shape[1], torch.ones_like(h))
         except ConfigError:
             raise
         except Exception as error:  # the user's own code, so anything may come

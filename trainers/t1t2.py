@@ -87,10 +87,10 @@ def _steps(
 ) -> Tensor:
     """Take the inner steps up to ``stop``, and the outer ones that fall among them; the loss of the last batch, [P]."""
     network, layout, theta = problem.network, problem.layout, state.theta
-    h = state.h.to(theta)
-    estimator = ESTIMATORS[config.outer.estimator]
+    estimator, sgd = ESTIMATORS[config.outer.estimator], config.inner.optimiser == "sgd"
     examples = min(config.outer.tangent_batch or config.inner.batch_size, config.inner.batch_size)
-    strength, slopes = penalty_strength(layout, h), outer.slopes(layout, h)
+    boxes = outer.boxes(layout, config.hyperparameters.clamp, state.h)
+    h, slopes, strengths, strength = _values(layout, boxes, state.h, theta)
     trace = None
     while state.step < stop:
         x, y = t1.at(state.step)
@@ -99,46 +99,54 @@ def _steps(
         state.step += 1
         count = state.step
         rate = inner.learning_rate(config.inner, count)
-        g, g_dot = theta.new_empty(0), None  # SGD forms no gradient
-        if state.z is not None and count % config.outer.tangent_every == 0:
-            for fading in (state.z, *state.z_state.values()):
-                fading.mul_(config.outer.memory**config.outer.tangent_every)
+        g, z_dot = theta.new_empty(0), None  # SGD forms neither
+        carries = state.z is not None and count % config.outer.tangent_every == 0
+        if carries and state.z is not None:
+            fade = config.outer.memory**config.outer.tangent_every
             carried, rows = trace, examples
             if config.outer.antithetic:
-                carried = _mirrored(network, theta, x, y, outer.raised(layout, h), epsilon, examples)
+                carried = _mirrored(network, theta, x, y, outer.raised(boxes, state.h).to(theta), epsilon, examples)
                 rows = 2 * examples
-            # ∇²C1~ z_c + ∂_c g from what is linear in z_h = z_c / (dh/dc): ∇²C1~ z_h + ∂_h g
-            g_dot = network.tangent(theta, carried, state.z / slopes.unsqueeze(2), rows).mul_(slopes.unsqueeze(2))
-            g_dot.addcmul_(strength.unsqueeze(1), state.z)
-            penalty_direction(layout, h, theta, g_dot)
+            if sgd:
+                network.descend_tangent(carried, state.z, rows, slopes, strengths, fade, rate)
+                penalty_direction(layout, strengths, theta, state.z, -rate)
+            else:
+                for fading in (state.z, *state.z_state.values()):
+                    fading.mul_(fade)
+                z_dot = network.tangent(carried, state.z, rows, slopes)
+                z_dot.addcmul_(strength.unsqueeze(1), state.z)
+                penalty_direction(layout, strengths, theta, z_dot)
         tunes = online and count > config.outer.warmup_steps and count % config.outer.every == 0
-        before = theta.clone() if tunes else theta
-        if config.inner.optimiser == "sgd":
-            network.descend(theta, trace, strength, rate)
+        before = theta
+        if tunes:  # the trace's θ stays as it is
+            theta = state.theta = torch.empty_like(theta) if sgd else theta.clone()
+        if sgd:
+            network.descend(before, trace, strength, rate, out=theta)
         else:
-            g = network.gradient(trace).addcmul_(strength, theta)
+            g = network.gradient(trace).addcmul_(strength, before)
             inner.step(config.inner, theta, g, state.inner, rate, count)
-        if g_dot is not None and state.z is not None:
-            inner.tangent(config.inner, state.z, g_dot, g, state.inner, state.z_state, rate, count)
-            if state.average:
-                j = config.outer.tangent_every
-                weight = max(1 - config.outer.averaging**j, j / count)  # the plain mean at first
-                state.average["theta"].lerp_(theta, weight)
-                state.average["z"].lerp_(state.z, weight)
+        if z_dot is not None and state.z is not None:
+            inner.tangent(config.inner, state.z, z_dot, g, state.inner, state.z_state, rate, count)
+        if carries and state.z is not None and state.average:
+            j = config.outer.tangent_every
+            weight = max(1 - config.outer.averaging**j, j / count)  # the plain mean at first
+            state.average["theta"].lerp_(theta, weight)
+            state.average["z"].lerp_(state.z, weight)
         if tunes:
             number = count // config.outer.every
             taken = number - config.outer.warmup_steps // config.outer.every
             t2_x, t2_y = t2.at(number)
             sensitivity = inner.sensitivity(config.inner, g, state.inner, rate, count)
             descent = None
-            if config.inner.optimiser == "sgd" and taken > 1 and _undoable(config, layout, rate):
-                descent = Descent(trace, 1 - rate * penalty_strengths(layout, h), rate)
+            if sgd and taken > 1 and _undoable(config, layout, rate):
+                descent = Descent(trace, 1 - rate * strengths, rate)
             state.hypergradient[:] = estimator(
                 Step(
                     network,
                     layout,
                     config.outer,
                     h,
+                    strengths,
                     before,
                     theta,
                     trace,
@@ -156,19 +164,16 @@ def _steps(
                     count,
                 )
             )
-            outer.step(
-                config.outer,
-                layout,
-                config.hyperparameters.clamp,
-                state.h,
-                state.hypergradient,
-                state.outer,
-                taken,
-                (count, config.inner.steps),
-            )
-            h = state.h.to(theta)
-            strength, slopes = penalty_strength(layout, h), outer.slopes(layout, h)
+            progress = (count, config.inner.steps)
+            outer.step(config.outer, boxes, state.h, state.hypergradient, state.outer, taken, progress)
+            h, slopes, strengths, strength = _values(layout, boxes, state.h, theta)
     return network.loss(trace) if trace is not None else state.theta.new_full((len(seeds),), math.nan)
+
+
+def _values(layout: Layout, boxes: outer.Boxes, h: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """h [P, H] in θ's type, dh/dc [P, H], and 10^λ by parameter tensor [P, K] and by entry of θ."""
+    strengths = penalty_strengths(layout, h.to(like))
+    return h.to(like), outer.slopes(boxes, h).to(like), strengths, penalty_strength(layout, strengths)
 
 
 def _undoable(config: TrainConfig, layout: Layout, rate: float) -> bool:

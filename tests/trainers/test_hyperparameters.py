@@ -23,6 +23,7 @@ from trainers.hyperparameters import (
     penalty_direction,
     penalty_hypergradient,
     penalty_strength,
+    penalty_strengths,
 )
 from trainers.mlp import parameters_of
 
@@ -98,11 +99,12 @@ def test_the_penalty_is_that_of_the_slides(scope, seed):
     (gradient,) = torch.autograd.grad(omega + zero, theta, create_graph=True)
     values, columns = h.detach(), len(layout.names)
     directions = torch.zeros(2, columns, size, dtype=torch.float64)
-    penalty_direction(layout, values, theta.detach(), directions)
-    torch.testing.assert_close(penalty_strength(layout, values) * theta.detach(), gradient.detach())
+    strengths = penalty_strengths(layout, values)
+    penalty_direction(layout, strengths, theta.detach(), directions)
+    torch.testing.assert_close(penalty_strength(layout, strengths) * theta.detach(), gradient.detach())
     (wanted,) = torch.autograd.grad((gradient * w).sum(), h)
     dots = torch.stack([(w * theta.detach())[:, p.start : p.stop].sum(1) for p in PARAMETERS], 1)
-    torch.testing.assert_close(penalty_hypergradient(layout, values, dots), wanted)
+    torch.testing.assert_close(penalty_hypergradient(layout, strengths, dots), wanted)
     torch.testing.assert_close(torch.einsum("phn,pn->ph", directions, w), wanted)
 
 

@@ -108,9 +108,9 @@ def test_contracted_mixed_derivatives_are_autograds(kinds, activation, size, bat
     trace = c.network.linearise(c.theta, c.x, c.y, c.h, c.noise)
     clean = c.network.linearise(c.theta, c.x.flip(1), c.y.flip(1))
     w = 0.7 * c.network.gradient(clean)
-    found = c.network.contract(c.theta, trace, c.network.scaled_gradient(clean, 0.7))
-    dense = c.network.contract(c.theta, trace, c.network.direction(w))
-    scaled = c.network.contract(c.theta, trace, c.network.scaled_gradient(clean, torch.full_like(c.theta, 0.7)))
+    found = c.network.contract(trace, c.network.scaled_gradient(clean, 0.7))
+    dense = c.network.contract(trace, c.network.direction(w))
+    scaled = c.network.contract(trace, c.network.scaled_gradient(clean, torch.full_like(c.theta, 0.7)))
     dots = c.network.dots(c.theta, c.network.scaled_gradient(clean, 0.7))
     for member in (0, 1):
         _, h, gradient = c.gradient(member)
@@ -130,9 +130,10 @@ def test_a_step_can_be_undone_in_the_dots(activation, scope, size, batch, seed, 
     """<w, θ> from what is known at θ' = (1 - η 10^λ) θ - η ∇C, and from the step."""
     c = case(seed, activation, hidden, HyperparameterConfig(log10_l2=Range(-5.5, 0.0, scope=scope)), size, batch)
     trace = c.network.linearise(c.theta, c.x, c.y, c.h, c.noise)
-    strength, strengths = penalty_strength(c.layout, c.h - 1), penalty_strengths(c.layout, c.h - 1)
-    after = c.theta.clone()
-    c.network.descend(after, c.network.linearise(after, c.x, c.y, c.h, c.noise), strength, 0.3)
+    strengths = penalty_strengths(c.layout, c.h - 1)
+    strength = penalty_strength(c.layout, strengths)
+    after = torch.empty_like(c.theta)
+    c.network.descend(c.theta, trace, strength, 0.3, out=after)
     torch.testing.assert_close(after, c.theta - 0.3 * (c.network.gradient(trace) + strength * c.theta), **CLOSE)
     for theta, since in ((after, Descent(trace, 1 - 0.3 * strengths, 0.3)), (c.theta, Descent(None, strengths, 0.0))):
         clean = c.network.linearise(theta, c.x.flip(1), c.y)
@@ -153,13 +154,14 @@ def test_tangents_are_autograds(kinds, activation, examples, seed, hidden):
     columns = len(c.layout.names)
     z = torch.randn(2, columns, c.network.size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     trace = c.network.linearise(c.theta, c.x, c.y, c.h, c.noise)
-    found = c.network.tangent(c.theta, trace, z, examples)
-    plain = c.network.tangent(c.theta, trace, z[:, :1], examples, with_direct=False)
+    weights = torch.rand(2, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    found = c.network.tangent(trace, z, examples, weights)
+    plain = c.network.tangent(trace, z[:, :1], examples, None)
     for member in (0, 1):
         theta, h, gradient = c.gradient(member, slice(examples))
         hessian = torch.stack([torch.autograd.grad(g, theta, retain_graph=True)[0] for g in gradient])
         direct = torch.stack([torch.autograd.grad(g, h, retain_graph=True)[0] for g in gradient])
-        torch.testing.assert_close(found[member], z[member] @ hessian + direct.T, **CLOSE)
+        torch.testing.assert_close(found[member], z[member] @ hessian + weights[member, :, None] * direct.T, **CLOSE)
         torch.testing.assert_close(plain[member], z[member, :1] @ hessian, **CLOSE)
 
 
@@ -167,7 +169,7 @@ def test_no_hidden_layer_is_softmax_regression():
     kinds = HyperparameterConfig(log10_l2=None)
     c = case(1, "relu", (), kinds)
     trace = c.network.linearise(c.theta, c.x, c.y, c.h, c.noise)
-    found = c.network.contract(c.theta, trace, c.network.direction(c.theta))
+    found = c.network.contract(trace, c.network.direction(c.theta))
     for member in (0, 1):
         _, h, gradient = c.gradient(member)
         torch.testing.assert_close(c.network.gradient(trace)[member], gradient.detach(), **CLOSE)

@@ -12,8 +12,7 @@ from tests.trainers.images import image_config, image_split, small_cnn, users
 from trainers import ConfigError
 from trainers.config import HyperparameterConfig, ModelConfig, Range
 from trainers.mlp import parameters_of as parameters_of_mlp
-from trainers.models import BatchNorm, Statistics, cnn, factory, mlp, without_running_averages
-from trainers.module import parameters_of
+from trainers.models import BatchNorm, Statistics, cnn, factory, mlp, parameters_of, without_running_averages
 from trainers.problem import build_problem
 
 # torch's own forward-mode derivatives still use it

@@ -65,10 +65,10 @@ def test_a_perceptron_equals_the_closed_form_in_every_method(hidden, activation)
         (network.gradient(clean), closed.gradient(own_clean)),
         (network.scaled_gradient(clean, 0.1), 0.1 * closed.gradient(own_clean)),
         (network.dots(theta, network.direction(w)), closed.dots(theta, w_own)),
-        (network.contract(theta, trace, network.direction(w)), closed.contract(theta, own, w_own)),
-        (network.tangent(theta, trace, z, batch), closed.tangent(theta, own, z, batch)),
-        (network.tangent(theta, trace, z, 5), closed.tangent(theta, own, z, 5)),
-        (network.tangent(theta, trace, z[:, :1], batch, False), closed.tangent(theta, own, z[:, :1], batch, False)),
+        (network.contract(trace, network.direction(w)), closed.contract(own, w_own)),
+        (network.tangent(trace, z, batch, h), closed.tangent(own, z, batch, h)),
+        (network.tangent(trace, z, 5, h), closed.tangent(own, z, 5, h)),
+        (network.tangent(trace, z[:, :1], batch, None), closed.tangent(own, z[:, :1], batch, None)),
         *zip(network.evaluate(theta, x[0], y[0]), closed.evaluate(theta, x[0].flatten(1), y[0]), strict=True),
     ]
     for found, wanted in pairs:
@@ -244,6 +244,6 @@ def methods(problem: Problem, theta: Tensor, h: Tensor, z: Tensor, noise: list[T
     xs, ys = x.expand(len(theta), *x.shape), y.expand(len(theta), -1)
     trace = network.linearise(theta, xs, ys, h, [None if drawn is None else drawn.to(x) for drawn in noise])
     clean = network.linearise(theta, xs, ys)
-    found = [network.gradient(trace), network.gradient(clean), network.contract(theta, trace, z[:, 0]),
-             network.tangent(theta, trace, z, 6), *network.evaluate(theta, x, y)]
+    found = [network.gradient(trace), network.gradient(clean), network.contract(trace, z[:, 0]),
+             network.tangent(trace, z, 6, h), *network.evaluate(theta, x, y)]
     return [tensor.cpu() for tensor in found]

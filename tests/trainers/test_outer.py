@@ -17,7 +17,7 @@ from trainers import Member, Point, TrainConfig
 from trainers.config import HyperparameterConfig, Range
 from trainers.hyperparameters import lay_out
 from trainers.mlp import parameters_of
-from trainers.outer import initial_state, step
+from trainers.outer import boxes, initial_state, step
 
 FREE = HyperparameterConfig(
     log10_l2=Range(-5.5, -2.5, learning_rate=0.03), input_noise_std=Range(0.0, 0.8, learning_rate=0.01), clamp=False
@@ -76,7 +76,8 @@ def one_step(box: Range, name: str, value: float, hypergradient: float, clamp: b
     layout = lay_out(kinds, parameters_of(4, (3,), 2), 1)
     h = torch.tensor([[value]], dtype=torch.float64)
     config = replace(small_config().outer, optimiser="sgd")
-    step(config, layout, clamp, h, torch.tensor([[hypergradient]], dtype=torch.float64), initial_state(h), 1, (1, 10))
+    slope = torch.tensor([[hypergradient]], dtype=torch.float64)
+    step(config, boxes(layout, clamp, h), h, slope, initial_state(h), 1, (1, 10))
     return float(h)
 
 
