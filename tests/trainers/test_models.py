@@ -15,9 +15,6 @@ from trainers.mlp import parameters_of as parameters_of_mlp
 from trainers.models import BatchNorm, Statistics, cnn, factory, mlp, parameters_of, without_running_averages
 from trainers.problem import build_problem
 
-# torch's own forward-mode derivatives still use it
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
-
 IMAGE = (1, 4, 4)
 
 

@@ -25,9 +25,6 @@ from trainers.mlp import StackedMLP, parameters_of
 from trainers.module import StackedModule
 from trainers.problem import build_problem
 
-# torch's own forward-mode derivatives still use it
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
-
 
 def draws(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)

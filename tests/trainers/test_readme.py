@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 from typing import Any, get_args
 
-import pytest
-
 from tests.trainers.runs import bits, points, results, run
 from trainers.config import EstimatorName
 
@@ -16,8 +14,6 @@ README = (PACKAGE / "README.md").read_text()
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
-# torch's own forward-mode derivatives still use it
-@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
 def test_the_examples_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

@@ -15,9 +15,6 @@ from trainers.config import HyperparameterConfig, ModelConfig, Range
 from trainers.module import StackedModule
 from trainers.problem import boxes, build_problem
 
-# torch's own forward-mode derivatives still use it
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
-
 
 def reference(name: str) -> str:
     return f"tests.trainers.regularisers:{name}"
