@@ -172,9 +172,10 @@ def submit(spec: StudySpec, uri: str, address: str, *, actors: int | None = None
     """Create the study at ``uri`` or load it, and see that a driver on the cluster at ``address`` runs it."""
     from service import read_spec, read_status, request
     from service.jobs import ClusterError, connect
-    from service.lifecycle import create_study, discard_study
+    from service.lifecycle import create_study, discard_study, nearest_directory
 
     cluster = connect(address)
+    standing = nearest_directory(uri)
     with _importable(working_dir):
         is_new = create_study(spec, uri)
     if is_extended := not is_new and spec.configurations > read_spec(uri).configurations:
@@ -185,7 +186,7 @@ def submit(spec: StudySpec, uri: str, address: str, *, actors: int | None = None
         submission = _start(cluster, uri, actors, working_dir, spec.configurations if is_extended else 0)
     except ClusterError:
         if is_new:
-            discard_study(uri)
+            discard_study(uri, keep=standing)
         raise
     return dataclasses.replace(submission, new_study=is_new)
 

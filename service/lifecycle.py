@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from service.errors import StorageError, StudyError
 from service.lease import LEASE
@@ -42,8 +43,17 @@ def create_study(spec: StudySpec, uri: str) -> bool:
     return True
 
 
-def discard_study(uri: str) -> None:
-    """Remove a study of which nothing has been trained.
+def nearest_directory(uri: str) -> Path | None:
+    """The directory at ``uri`` or nearest above it that is there; None in an object store, which has none."""
+    storage = Storage(uri)
+    if not storage.is_local:
+        return None
+    root = Path(storage.root).absolute()
+    return next(path for path in (root, *root.parents) if path.is_dir())
+
+
+def discard_study(uri: str, keep: Path | None = None) -> None:
+    """Remove a study of which nothing has been trained, and empty directories above it up to ``keep``.
 
     Raises:
         StudyError: it has results, which are never thrown away.
@@ -57,3 +67,7 @@ def discard_study(uri: str) -> None:
         for directory, _, files in os.walk(storage.root, topdown=False):
             if not files and not os.listdir(directory):
                 os.rmdir(directory)
+        above = Path(storage.root).absolute().parent
+        while keep in above.parents and above.is_dir() and not any(above.iterdir()):
+            above.rmdir()
+            above = above.parent

@@ -151,7 +151,7 @@ class HyperparameterConfig:
 
     log10_l2: Range | None = field(default_factory=lambda: Range(-5.5, -2.5, learning_rate=0.03))
     input_noise_std: Range | None = field(
-        default_factory=lambda: Range(0.0, 0.8, learning_rate=0.02, coordinate="variance")
+        default_factory=lambda: Range(0.0, 0.8, learning_rate=0.01, coordinate="variance")
     )
     hidden_noise_std: Range | None = None
     label_smoothing: Range | None = None
@@ -234,14 +234,14 @@ class OuterConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     schedule: Literal["constant", "linear", "cosine"] = "linear"
-    anneal_fraction: float = 0.3
+    anneal_fraction: float = 1.0
     warmup_steps: int = 0  # inner steps before the first outer step
     batch_size: int = 100  # T2 examples in an outer step; 0 for the whole of T2
-    memory: float = 0.999
+    memory: float = 0.9995
     tangent_batch: int = 25
     tangent_every: int = 5
     antithetic: bool = True
-    averaging: float = 0.99
+    averaging: float = 0.98
     look_back: int = 5
 
     def __post_init__(self) -> None:

@@ -25,6 +25,7 @@ from tests.benchmarks.measure import machine, write
 OUT = Path("results/benchmarks/scale.json")
 RUNS = 100_000
 LEAST_RUNS = 25_000
+LONGER = 4
 POOL_CALLS = 20_000
 TUNE_TRIALS = 500
 OPTUNA_TRIALS = 2_000
@@ -67,7 +68,6 @@ def service(out: Path, runs: int) -> dict[str, Any]:
     if len(marks) < 5:  # the driver tells once a second
         raise SystemExit(f"--runs {runs}: over before it can be measured; give at least {LEAST_RUNS}")
     wall, cpu, done, memory, files = (np.array(column, float) for column in zip(*marks[:-1], strict=True))
-    late = done >= runs / 2  # warm
     return {
         "runs": runs,
         "actors": ACTORS,
@@ -75,12 +75,25 @@ def service(out: Path, runs: int) -> dict[str, Any]:
         "overhead_ms_per_run": 1000 * (wall[-1] - wall[0]) / (done[-1] - done[0]),
         "driver_cpu_ms_per_run": 1000 * (cpu[-1] - cpu[0]) / (done[-1] - done[0]),
         "driver_memory_bytes_per_run": (memory[-1] - memory[0]) / (done[-1] - done[0]),
-        "driver_memory_bytes_per_run_second_half": float(np.polyfit(done[late], memory[late], 1)[0]),
         "driver_memory_mib_at_end": memory[-1] / 2**20,
         "most_files_while_running": int(files.max()),
         "files_at_rest": sum(path.is_file() for path in out.rglob("*")),
         "seconds_before_first_run": wall[0] - started,
         "seconds_to_publish": whole - (wall[-1] - started),
+    }
+
+
+def memory(out: Path, runs: int) -> dict[str, Any]:
+    """The driver's memory over a study so long that its buffers and allocators have warmed up in the first half."""
+    marks: list[tuple[int, int]] = []
+    run_study(noop_spec(runs), out, on_progress=lambda status: marks.append((status.total_done, resident_bytes())))
+    done, resident = np.array(marks, float).T
+    late = done >= runs / 2
+    return {
+        "runs": runs,
+        "bytes_per_run_second_half": float(np.polyfit(done[late], resident[late], 1)[0]),
+        "mib_at_half": float(resident[late][0] / 2**20),
+        "mib_at_end": float(resident[-1] / 2**20),
     }
 
 
@@ -207,7 +220,8 @@ def optuna_journal(out: Path, runs: int) -> dict[str, Any]:
 
 
 PARTS = {
-    part.__name__: part for part in (service, resume, load, busy, core_pool, ray_tune, optuna_sqlite, optuna_journal)
+    part.__name__: part
+    for part in (service, resume, load, memory, busy, core_pool, ray_tune, optuna_sqlite, optuna_journal)
 }
 
 
@@ -243,6 +257,7 @@ def main() -> None:
             ("service", "study", arguments.runs),
             ("resume", "study", arguments.runs),
             ("load", "study", arguments.runs),
+            ("memory", "long", LONGER * arguments.runs),
             ("busy", "busy", SECONDS),
             ("core_pool", "pool", POOL_CALLS),
             ("ray_tune", "tune", TUNE_TRIALS),

@@ -1,0 +1,99 @@
+"""The search for the default settings: each setting on each problem from the same sixteen starts, judged on T2 alone.
+
+    python deploy/studies/search/search.py studies/search
+
+Half an hour on two cores after ``t1t2 fetch mnist --root ~/data``; the same command again goes on where it was stopped.
+Below the directory named come one study for each problem and setting, and ``search.csv``. Seeds and, of MNIST, the
+split are other than those of the published studies.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import find_region, load_study, region_shares
+from service import StudySpec, run_study
+
+STARTS = 16
+BASE: dict[str, Any] = {"seed": 77, "configurations": STARTS, "record_every": 500, "execution": {"actors": 2}}
+GRID: dict[str, Any] = {"arms": ["grid"], "grid": {"points": {"log10_l2": 5, "input_noise_std": 9}, "replicates": 2}}
+
+
+def _problem(data: dict[str, Any], hidden: list[int], steps: int, rate: float, anneal: float) -> dict[str, Any]:
+    inner = {"learning_rate": rate, "steps": steps, "batch_size": 100, "schedule": "linear", "anneal_fraction": anneal}
+    return {"data": data, "models": [{"hidden": hidden}], "inner": inner}
+
+
+PROBLEMS: dict[str, dict[str, Any]] = {
+    "mnist": _problem({"name": "mnist", "root": "~/data", "t1_size": 55_000, "t2_size": 5_000, "test_size": 10_000,
+                       "split_seed": 2}, [64], 4_000, 0.3, 0.5),
+    "mnist5k": _problem({"name": "mnist5k", "t1_size": 1_000, "t2_size": 1_000, "test_size": 1_000},
+                        [32], 2_000, 0.1, 0.3),
+    "digits": _problem({"name": "digits", "t1_size": 1_000, "t2_size": 397, "test_size": 400, "split_seed": 7},
+                       [64], 2_000, 0.1, 0.3),
+    "digits-300": _problem({"name": "digits", "t1_size": 300, "t2_size": 397, "test_size": 400},
+                           [64, 64], 2_000, 0.1, 0.3),
+}  # fmt: skip
+
+
+def _noise(rate: float) -> dict[str, Any]:
+    return {"input_noise_std": {"low": 0.0, "high": 0.8, "learning_rate": rate, "coordinate": "variance"}}
+
+
+# Each is what it changes of the defaults.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "one step, v at θ'": {"outer": {"estimator": "t1t2"}},
+    "one step, v at θ": {"outer": {"estimator": "t1t2_at_theta"}},
+    "rate of n0² 0.02, annealed over the last 30 %":
+        {"outer": {"anneal_fraction": 0.3}, "hyperparameters": _noise(0.02)},
+    "rate of n0² 0.02": {"hyperparameters": _noise(0.02)},
+    "rate of n0² 0.007": {"hyperparameters": _noise(0.007)},
+    "γ = 0.99": {"outer": {"memory": 0.99}},
+    "γ = 0.9998": {"outer": {"memory": 0.9998}},
+    "means over 0.995": {"outer": {"averaging": 0.995}},
+    "tangent on 50 at each 2nd step": {"outer": {"tangent_batch": 50, "tangent_every": 2}},
+    "T2 batches of 397": {"outer": {"batch_size": 397}},
+    "first outer step after a tenth": {"outer": {"warmup_steps": 200}},
+}  # fmt: skip
+
+
+def spec(problem: str, setting: str | None) -> StudySpec:
+    """The study of one setting, or the grid that a problem's settings are judged by."""
+    name = f"search-{problem}-{list(SETTINGS).index(setting) if setting else 'grid'}"
+    arm = {"arms": ["online"], **SETTINGS[setting]} if setting else GRID
+    return StudySpec.from_dict(BASE | PROBLEMS[problem] | arm | {"name": name})
+
+
+def row(problem: str, setting: str, online: Path, grid: Path) -> dict[str, Any]:
+    """How the ends of one setting lie, and their mean T2 loss beside the best cell's."""
+    judge, study = load_study(str(grid)), load_study(str(online))
+    region = find_region(judge.runs, judge.models[0], judge.boxes)
+    shares = region_shares(study.runs, region)
+    return {
+        "problem": problem, "setting": setting, "n": len(study.runs), "region": region.volume,
+        "ends_inside": shares.end.value, "low": shares.end.low, "high": shares.end.high,
+        "t2_loss": study.runs["t2_loss"].mean(), "best_cell_t2_loss": region.cells["mean"].min(),
+        "n0_low": study.runs["input_noise_std_final"].min(), "n0_high": study.runs["input_noise_std_final"].max(),
+    }  # fmt: skip
+
+
+def main(out: Path) -> None:
+    """Run what is missing, then write the table."""
+    rows = []
+    for problem in PROBLEMS:
+        grid = out / problem / "grid"
+        run_study(spec(problem, None), grid)
+        for number, setting in enumerate(SETTINGS):
+            online = out / problem / str(number)
+            run_study(spec(problem, setting), online)
+            rows.append(row(problem, setting, online, grid))
+            pd.DataFrame(rows).to_csv(out / "search.csv", index=False, float_format="%.4g")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
