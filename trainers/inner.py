@@ -1,4 +1,6 @@
-"""The inner optimisers: θ' = θ - u(g), and how u moves with the gradient g.
+"""The inner optimisers: their rate, θ' = θ - u(g) of momentum and Adam, and how u moves with the gradient g.
+
+Plain SGD needs no gradient as a whole: see ``descend`` and ``descend_tangent`` of :class:`trainers.network.Network`.
 
 Every function is elementwise on tensors [P, N]. ``sensitivity`` is ∂u/∂g, the diagonal that stands between a change of
 the gradient and a change of θ' in a one-step hypergradient; ``tangent`` carries dθ/dh through the optimiser, its state
@@ -39,9 +41,7 @@ def initial_state(config: InnerConfig, theta: Tensor) -> State:
 
 def step(config: InnerConfig, theta: Tensor, g: Tensor, state: State, rate: float, count: int) -> None:
     """Move θ and the state by one step of gradient g, in place. ``count`` is the number of the step, from 1."""
-    if config.optimiser == "sgd":
-        theta.sub_(g, alpha=rate)
-    elif config.optimiser == "momentum":
+    if config.optimiser == "momentum":
         theta.sub_(state["velocity"].mul_(config.momentum).add_(g), alpha=rate)
     else:
         b1, b2 = config.betas
@@ -69,9 +69,7 @@ def tangent(
 
     ``g_dot`` [P, H, N] is dg/dh, ``state`` the optimiser's after the step, ``tangents`` its own derivatives.
     """
-    if config.optimiser == "sgd":
-        z.sub_(g_dot, alpha=rate)
-    elif config.optimiser == "momentum":
+    if config.optimiser == "momentum":
         z.sub_(tangents["velocity"].mul_(config.momentum).add_(g_dot), alpha=rate)
     else:
         b1, b2 = config.betas

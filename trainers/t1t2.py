@@ -172,8 +172,9 @@ def _steps(
 
 def _values(layout: Layout, boxes: outer.Boxes, h: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """h [P, H] in θ's type, dh/dc [P, H], and 10^λ by parameter tensor [P, K] and by entry of θ."""
-    strengths = penalty_strengths(layout, h.to(like))
-    return h.to(like), outer.slopes(boxes, h).to(like), strengths, penalty_strength(layout, strengths)
+    values = h.to(like)
+    strengths = penalty_strengths(layout, values)
+    return values, outer.slopes(boxes, h).to(like), strengths, penalty_strength(layout, strengths)
 
 
 def _undoable(config: TrainConfig, layout: Layout, rate: float) -> bool:

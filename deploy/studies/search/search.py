@@ -19,7 +19,9 @@ from analysis import find_region, load_study, region_shares
 from service import StudySpec, run_study
 
 STARTS = 16
-BASE: dict[str, Any] = {"seed": 77, "configurations": STARTS, "record_every": 500, "execution": {"actors": 2}}
+BASE: dict[str, Any] = {
+    "seed": 77, "configurations": STARTS, "record_every": 500, "execution": {"actors": 2, "runs_per_actor": 8},
+}  # fmt: skip
 GRID: dict[str, Any] = {"arms": ["grid"], "grid": {"points": {"log10_l2": 5, "input_noise_std": 9}, "replicates": 2}}
 
 
@@ -40,24 +42,24 @@ PROBLEMS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def _noise(rate: float) -> dict[str, Any]:
-    return {"input_noise_std": {"low": 0.0, "high": 0.8, "learning_rate": rate, "coordinate": "variance"}}
+def _noise(rate: float, coordinate: str = "variance") -> dict[str, Any]:
+    return {"input_noise_std": {"low": 0.0, "high": 0.8, "learning_rate": rate, "coordinate": coordinate}}
 
 
 # Each is what it changes of the defaults.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "default": {},
+    "the default": {},
     "one step, v at θ'": {"outer": {"estimator": "t1t2"}},
     "one step, v at θ": {"outer": {"estimator": "t1t2_at_theta"}},
-    "rate of n0² 0.02, annealed over the last 30 %":
+    "n0 moved in place of n0²": {"hyperparameters": _noise(0.01, "value")},
+    "rate of n0² doubled": {"hyperparameters": _noise(0.02)},
+    "rate of n0² doubled, annealed over the last 30 %":
         {"outer": {"anneal_fraction": 0.3}, "hyperparameters": _noise(0.02)},
-    "rate of n0² 0.02": {"hyperparameters": _noise(0.02)},
-    "rate of n0² 0.007": {"hyperparameters": _noise(0.007)},
+    "not annealed": {"outer": {"schedule": "constant"}},
     "γ = 0.99": {"outer": {"memory": 0.99}},
-    "γ = 0.9998": {"outer": {"memory": 0.9998}},
+    "γ = 0.999": {"outer": {"memory": 0.999}},
     "means over 0.995": {"outer": {"averaging": 0.995}},
-    "tangent on 50 at each 2nd step": {"outer": {"tangent_batch": 50, "tangent_every": 2}},
-    "T2 batches of 397": {"outer": {"batch_size": 397}},
+    "tangent at each 2nd step, on 50 examples": {"outer": {"tangent_batch": 50, "tangent_every": 2}},
     "first outer step after a tenth": {"outer": {"warmup_steps": 200}},
 }  # fmt: skip
 
