@@ -43,7 +43,10 @@ PROBLEMS: dict[str, dict[str, Any]] = {
 
 
 def _noise(rate: float, coordinate: str = "variance") -> dict[str, Any]:
-    return {"input_noise_std": {"low": 0.0, "high": 0.8, "learning_rate": rate, "coordinate": coordinate}}
+    return {
+        "log10_l2": {"low": -5.5, "high": -2.5, "learning_rate": 0.03},
+        "input_noise_std": {"low": 0.0, "high": 0.8, "learning_rate": rate, "coordinate": coordinate},
+    }
 
 
 # Each is what it changes of the defaults.
