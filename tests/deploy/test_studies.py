@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import runpy
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from analysis import load_study, summarise
@@ -44,3 +47,19 @@ def test_published_specs_are_valid(spec: Path) -> None:
 
 def test_there_is_a_published_study() -> None:
     assert PUBLISHED
+
+
+def test_the_search_is_of_valid_studies_and_its_table_has_them_all() -> None:
+    search = runpy.run_path(str(STUDIES / "search" / "search.py"))
+    pairs = list(itertools.product(search["PROBLEMS"], search["SETTINGS"]))
+    specs = [search["spec"](problem, setting) for problem, setting in pairs]
+    specs += [search["spec"](problem, None) for problem in search["PROBLEMS"]]
+    assert len({spec.name for spec in specs}) == len(specs)
+    tuned = [spec.hyperparameters for spec in specs]
+    assert None not in [box for both in tuned for box in (both.log10_l2, both.input_noise_std)], "both are tuned"
+    first = [spec.to_dict() for spec in specs[: len(search["SETTINGS"])]]
+    settings = [whole["outer"] | whole["hyperparameters"] for whole in first]
+    assert all(a != b for a, b in itertools.combinations(settings, 2)), "each setting changes something"
+    table = pd.read_csv(STUDIES / "search" / "search.csv")
+    assert list(zip(table["problem"], table["setting"], strict=True)) == pairs
+    assert (table["n"] == search["STARTS"]).all()
