@@ -10,8 +10,8 @@ from service.rows import Batch
 from service.status import PROGRESS, EventLog, StudyStatus
 
 DELETERS = 16
-# More than this and the driver waits for its commit. On a disk a commit is work, which gains nothing from being put off,
-# while waiting rows are memory; in an object store it is mostly waiting, and larger batches are fewer of them.
+# More than this and the driver waits for its commit. On a disk a commit is work, which gains nothing from being put
+# off, while waiting rows are memory; in an object store it is mostly waiting, and larger batches are fewer of them.
 LOCAL_ROWS = 8_000
 REMOTE_ROWS = 50_000
 
