@@ -138,6 +138,8 @@ def read_study(uri: str) -> dict[str, Any]:
     try:
         values = storage.read_json(MANIFEST)
         check_version_number(int(values["schema_version"]), f"{uri}/{MANIFEST}")
+        if missing := [key for key in ("spec", "study_hash", "planned") if key not in values]:
+            raise StudyError(f"{uri}/{MANIFEST}: is damaged (lacks {', '.join(missing)})")
     except FileNotFoundError:
         raise StudyNotFoundError(f"{uri}: holds no study (no {MANIFEST}); give the directory or URI of one") from None
     except StorageError as error:

@@ -208,8 +208,11 @@ def test_studies_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "study.json: is damaged" in fails(capsys, *command, str(tmp_path / "damaged"))
     run_toy(tmp_path / "newer", configurations=1)
     manifest = tmp_path / "newer" / "study.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema_version": 999}))
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**content, "schema_version": 999}))
     assert "999" in fails(capsys, *command, str(tmp_path / "newer"))
+    manifest.write_text(json.dumps({key: value for key, value in content.items() if key != "planned"}))
+    assert "lacks planned" in fails(capsys, *command, str(tmp_path / "newer"))
 
 
 def test_main_returns_what_the_shell_gets() -> None:
