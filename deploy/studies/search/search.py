@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import find_region, load_study, region_shares
+from analysis import Region, Study, find_region, load_study, region_shares
 from service import StudySpec, run_study
 
 STARTS = 16
@@ -42,7 +42,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def _noise(rate: float, coordinate: str = "variance") -> dict[str, Any]:
+def _tuned(rate: float, coordinate: str = "variance") -> dict[str, Any]:
     return {
         "log10_l2": {"low": -5.5, "high": -2.5, "learning_rate": 0.03},
         "input_noise_std": {"low": 0.0, "high": 0.8, "learning_rate": rate, "coordinate": coordinate},
@@ -54,10 +54,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "the default": {},
     "one step, v at θ'": {"outer": {"estimator": "t1t2"}},
     "one step, v at θ": {"outer": {"estimator": "t1t2_at_theta"}},
-    "n0 moved in place of n0²": {"hyperparameters": _noise(0.01, "value")},
-    "rate of n0² doubled": {"hyperparameters": _noise(0.02)},
+    "n0 moved in place of n0²": {"hyperparameters": _tuned(0.01, "value")},
+    "rate of n0² doubled": {"hyperparameters": _tuned(0.02)},
     "rate of n0² doubled, annealed over the last 30 %":
-        {"outer": {"anneal_fraction": 0.3}, "hyperparameters": _noise(0.02)},
+        {"outer": {"anneal_fraction": 0.3}, "hyperparameters": _tuned(0.02)},
     "not annealed": {"outer": {"schedule": "constant"}},
     "γ = 0.99": {"outer": {"memory": 0.99}},
     "γ = 0.999": {"outer": {"memory": 0.999}},
@@ -74,10 +74,8 @@ def spec(problem: str, setting: str | None) -> StudySpec:
     return StudySpec.from_dict(BASE | PROBLEMS[problem] | arm | {"name": name})
 
 
-def row(problem: str, setting: str, online: Path, grid: Path) -> dict[str, Any]:
+def row(problem: str, setting: str, study: Study, region: Region) -> dict[str, Any]:
     """How the ends of one setting lie, and their mean T2 loss beside the best cell's."""
-    judge, study = load_study(str(grid)), load_study(str(online))
-    region = find_region(judge.runs, judge.models[0], judge.boxes)
     shares = region_shares(study.runs, region)
     return {
         "problem": problem, "setting": setting, "n": len(study.runs), "region": region.volume,
@@ -93,10 +91,12 @@ def main(out: Path) -> None:
     for problem in PROBLEMS:
         grid = out / problem / "grid"
         run_study(spec(problem, None), grid)
+        judge = load_study(str(grid))
+        region = find_region(judge.runs, judge.models[0], judge.boxes)
         for number, setting in enumerate(SETTINGS):
             online = out / problem / str(number)
             run_study(spec(problem, setting), online)
-            rows.append(row(problem, setting, online, grid))
+            rows.append(row(problem, setting, load_study(str(online)), region))
             pd.DataFrame(rows).to_csv(out / "search.csv", index=False, float_format="%.4g")
 
 
