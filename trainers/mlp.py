@@ -19,6 +19,7 @@ from trainers import mlp_second_order as second
 from trainers.config import ModelConfig
 from trainers.directions import Batch, Direction, Formed, dots, gradient_direction
 from trainers.hyperparameters import Layout, Parameter
+from trainers.mirror import Mirror, affine
 from trainers.network import Descent
 from trainers.seeding import Stream, generator
 
@@ -39,6 +40,7 @@ class Trace:
     noise: list[Tensor | None]  # ε_l [P, B, d_l]
     layers: list[tuple[Tensor, Tensor]]  # views of the θ that it was taken at
     activation: str
+    mirror: Mirror | None = None  # inputs[0] is then x with ε below it; all else is of x + n ε and x - n ε
 
     def batch(self, layer: int) -> Batch:
         """The factors of ∂C/∂W_l."""
@@ -96,38 +98,58 @@ class StackedMLP:
         return list(zip(weights, parts[1::2], strict=True))
 
     def linearise(
-        self, theta: Tensor, x: Tensor, y: Tensor, h: Tensor | None = None, noise: list[Tensor | None] | None = None
+        self,
+        theta: Tensor,
+        x: Tensor,
+        y: Tensor,
+        h: Tensor | None = None,
+        noise: list[Tensor | None] | None = None,
+        mirrored: bool = False,
     ) -> Trace:
-        """One forward and backward pass over batches x [P, B, d], y [P, B]; without ``h`` and ``noise`` it is clean."""
+        """One forward and backward pass over batches x [P, B, d], y [P, B]; without ``h`` and ``noise`` it is clean.
+
+        ``mirrored`` takes each example a second time with -ε; such a trace is for tangents only.
+        """
         noise = noise or [None] * self.layers
         columns = (self.layout.input_noise, *self.layout.hidden_noise)
-        a = x
+        a, mirror = x, None
+        if mirrored:
+            y = torch.cat([y, y], 1)
+            a = torch.cat([x, x if noise[0] is None else noise[0]], 1)
+            noise = [noise[0], *(None if e is None else torch.cat([e, -e], 1) for e in noise[1:])]
         inputs, slopes, activations = [], [], []
         views = self.views(theta)
         for layer, (weight, bias) in enumerate(views):
+            z = None
             if (epsilon := noise[layer]) is not None and h is not None:
-                a = torch.addcmul(a, epsilon, h[:, columns[layer], None, None])
+                std = h[:, columns[layer], None, None]
+                if mirrored and layer == 0:
+                    z, mirror = affine(a, std, weight, bias)
+                else:
+                    a = torch.addcmul(a, epsilon, std)
             inputs.append(a)
+            if z is None:
+                z = _affine(a, weight, bias, last=layer == self.layers - 1)
             if layer == self.layers - 1:
-                logits = _logits(a, weight, bias)
+                logits = z
             elif self.activation == "relu":
-                a = torch.baddbmm(bias.unsqueeze(1), a, weight.transpose(1, 2)).relu_()
+                a = z.relu_()
                 slopes.append(a.sign())
                 activations.append(a)
             else:
-                a = torch.baddbmm(bias.unsqueeze(1), a, weight.transpose(1, 2)).tanh_()
+                a = z.tanh_()
                 slopes.append(1 - a * a)
                 activations.append(a)
         p = _softmax(logits)
         delta = p.scatter_add(2, y.unsqueeze(2), logits.new_tensor(-1.0).expand(*y.shape, 1))
         if h is not None and (column := self.layout.label_smoothing) is not None:
             delta.addcmul_(second.label_slope(y, p), h[:, column, None, None])
-        delta.div_(x.shape[1])
+        delta.div_(y.shape[1])
         deltas = [delta]
         for layer in range(self.layers - 1, 0, -1):
             delta = torch.bmm(delta, views[layer][0]).mul_(slopes[layer - 1])
             deltas.append(delta)
-        return Trace(inputs, slopes, activations, deltas[::-1], logits, p, y, noise, views, self.activation)
+        return Trace(inputs, slopes, activations, deltas[::-1], logits, p, y, noise, views, self.activation, mirror)
 
     def loss(self, trace: Trace) -> Tensor:
         """Mean cross-entropy of the traced batch against the labels, [P]."""
@@ -210,14 +232,16 @@ class StackedMLP:
             for weight, bias in hidden:
                 a = torch.baddbmm(bias.unsqueeze(1), a, weight.transpose(1, 2))
                 a = a.relu_() if self.activation == "relu" else a.tanh_()
-            log_p, labels = _log_softmax(_logits(a, *last)), ys.expand(len(theta), -1)
+            log_p, labels = _log_softmax(_affine(a, *last, last=True)), ys.expand(len(theta), -1)
             loss -= log_p.gather(2, labels.unsqueeze(2)).sum((1, 2))
             wrong += (log_p.argmax(2) != labels).sum(1)
         return loss / len(y), wrong / len(y)
 
 
-def _logits(a: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """a Wᵀ + b, [P, B, classes], laid out with the examples last."""
+def _affine(a: Tensor, weight: Tensor, bias: Tensor, last: bool) -> Tensor:
+    """a Wᵀ + b, [P, B, out]; what the last layer makes is laid out with the examples last."""
+    if not last:
+        return torch.baddbmm(bias.unsqueeze(1), a, weight.transpose(1, 2))
     return torch.baddbmm(bias.unsqueeze(2), weight, a.transpose(1, 2)).transpose(1, 2)
 
 

@@ -57,28 +57,27 @@ def contract(trace: Trace, w: Direction, layout: Layout) -> Tensor:
 
 
 class LayerTangent(NamedTuple):
-    """The tangents of ∂C/∂W and ∂C/∂b of one layer, for H directions of each member, as sums of products."""
+    """The tangents of ∂C/∂W and ∂C/∂b of one layer, for H directions of each member: Σ lᵀ r, and a vector."""
 
     layer: int
-    inputs: Tensor  # a [P·H, m, in]
-    delta_dot: Tensor  # δ̇ [P·H, m, out]
-    deltas: Tensor  # δ [P·H, m, out]
-    a_dot: Tensor | None  # ȧ [P·H, m, in]; None in the first layer, whose inputs only noise moves:
-    noise: tuple[int, Tensor, Tensor] | None  # its column; δ times the column's weight [P, m, out]; ε [P, m, in]
+    factors: list[tuple[Tensor, Tensor]]  # l [P·H, m, out]; r [P·H, m, in], or [P, m, in] where the directions share it
+    own: tuple[int, Tensor, Tensor] | None  # one direction has lᵀ r besides: which, l [P, m, out], r [P, m, in]
+    bias: Tensor  # [P·H, out]
 
     def add_to(self, weight: Tensor, bias: Tensor, beta: float, alpha: float) -> None:
         """``beta`` times what is there plus ``alpha`` times the tangents, in place on [P·H, out, in] and [P·H, out]."""
-        weight.baddbmm_(self.delta_dot.transpose(1, 2), self.inputs, beta=beta, alpha=alpha)
-        if self.a_dot is not None:
-            weight.baddbmm_(self.deltas.transpose(1, 2), self.a_dot, alpha=alpha)
-        elif self.noise is not None:
-            column, delta, epsilon = self.noise
-            own = weight.view(len(delta), -1, *weight.shape[1:])[:, column]
-            own.baddbmm_(delta.transpose(1, 2), epsilon, alpha=alpha)
+        keep = beta
+        for left, right in self.factors:
+            for target, part in zip(_split(weight, len(right)), _split(left, len(right)), strict=True):
+                target.baddbmm_(part.transpose(1, 2), right, beta=keep, alpha=alpha)
+            keep = 1
+        if self.own is not None:
+            direction, left, right = self.own
+            _split(weight, len(right))[direction].baddbmm_(left.transpose(1, 2), right, alpha=alpha)
         if beta == 0:
-            torch.sum(self.delta_dot, 1, out=bias).mul_(alpha)
+            torch.mul(self.bias, alpha, out=bias)
         else:
-            bias.mul_(beta).add_(self.delta_dot.sum(1), alpha=alpha)
+            bias.mul_(beta).add_(self.bias, alpha=alpha)
 
 
 def tangents(
@@ -93,9 +92,9 @@ def tangents(
 
     ``z`` holds H directions of each member layer by layer, [P·H, out, in] and [P·H, out]; once the tangent of a layer
     is given, it is not looked at there any more. ``direct`` [P, H] weighs the second term; None leaves it out. The λ
-    columns get no direct part here.
+    columns get no direct part here. Of a mirrored trace, ``examples`` are all.
     """
-    members, m = len(trace.labels), examples
+    members, m, mirror = len(trace.labels), examples, trace.mirror
     directions = len(z[0][0]) // members
     scale = trace.labels.shape[1] / examples
     last = len(trace.layers) - 1
@@ -104,7 +103,7 @@ def tangents(
         return t[:, :m]
 
     def each(t: Tensor) -> Tensor:  # [P, m, d] → [P·H, m, d]
-        return t[:, None, :m].expand(members, directions, m, t.shape[2]).reshape(members * directions, m, -1)
+        return t[:, None, :m].expand(members, directions, *part(t).shape[1:]).flatten(0, 1)
 
     def fold(t: Tensor) -> Tensor:  # [P·H, m, d] → [P, H·m, d]: one product with the member's own weights
         return t.view(members, directions * m, -1)
@@ -118,44 +117,56 @@ def tangents(
         return (column, part(epsilon)) if direct is not None and column is not None and epsilon is not None else None
 
     z_dots: list[Tensor] = []
-    a_dots: list[Tensor | None] = []
-    a_dot: Tensor | None = None
-    inputs = [each(a) for a in trace.inputs]
+    a_dots: list[Tensor] = []
+    first, *inputs = part(trace.inputs[0]), *map(each, trace.inputs[1:])
     for layer, (weight, _) in enumerate(trace.layers):
-        z_weight, z_bias = z[layer]
-        z_dot = torch.baddbmm(z_bias.unsqueeze(1), inputs[layer], z_weight.transpose(1, 2), beta=fade, alpha=fade)
+        z_weight, z_bias = z[layer][0].transpose(1, 2), z[layer][1].unsqueeze(1)
         noise = moved_by(layer)
-        if a_dot is not None:
+        if layer == 0:  # the widest inputs as a rule: not copied for each direction
+            along = torch.stack([torch.bmm(first, w) for w in _split(z_weight, members)], 1).flatten(0, 1)
+            along = along if mirror is None else mirror.mixed(along)
+            z_dot = along.add_(z_bias).mul_(fade)
             if noise is not None:
                 by, epsilon = noise
-                a_dot.view(members, directions, m, -1)[:, by].addcmul_(epsilon, weights(by))
+                moved = torch.bmm(epsilon, weight.transpose(1, 2)) if mirror is None else mirror.moved
+                _split(z_dot, members)[by].addcmul_(moved, weights(by))
+        else:
+            a_dot = z_dots[-1] * each(trace.slopes[layer - 1])
+            if noise is not None:
+                by, epsilon = noise
+                _split(a_dot, members)[by].addcmul_(epsilon, weights(by))
+            a_dots.append(a_dot)
+            z_dot = torch.baddbmm(z_bias, inputs[layer - 1], z_weight, beta=fade, alpha=fade)
             fold(z_dot).baddbmm_(fold(a_dot), weight.transpose(1, 2))
-        elif noise is not None:
-            by, epsilon = noise
-            moved = torch.bmm(epsilon, weight.transpose(1, 2))
-            z_dot.view(members, directions, m, -1)[:, by].addcmul_(moved, weights(by))
-        a_dots.append(a_dot)
         z_dots.append(z_dot)
-        if layer < last:
-            a_dot = z_dot * each(trace.slopes[layer])
     delta_dot = _softmax_dot(each(trace.probabilities), z_dots[-1]).contiguous()
     if direct is not None and (column := layout.label_smoothing) is not None:
-        slope = label_slope(part(trace.labels), trace.logits)
-        delta_dot.view(members, directions, m, -1)[:, column].addcmul_(slope, weights(column))
+        _split(delta_dot, members)[column].addcmul_(part(label_slope(trace.labels, trace.logits)), weights(column))
     delta_dot.div_(m)
-    for layer in range(last, -1, -1):
-        own, deltas, noise = delta_dot, each(trace.deltas[layer]).mul(scale), moved_by(0) if layer == 0 else None
-        if layer:
-            delta_dot = torch.bmm(fold(delta_dot), trace.layers[layer][0]).view(members * directions, m, -1)
-            delta_dot.baddbmm_(deltas, z[layer][0], alpha=fade).mul_(each(trace.slopes[layer - 1]))
-            if trace.activation == "tanh":
-                bend = each(trace.activations[layer - 1]) * z_dots[layer - 1]
-                delta_dot.addcmul_(each(trace.deltas[layer - 1]), bend, value=-2 * scale)
-        drawn = None
-        if noise is not None:
-            by, epsilon = noise
+    for layer in range(last, 0, -1):
+        own, deltas = delta_dot, each(trace.deltas[layer]).mul(scale)
+        delta_dot = torch.bmm(fold(delta_dot), trace.layers[layer][0]).view(members * directions, m, -1)
+        delta_dot.baddbmm_(deltas, z[layer][0], alpha=fade).mul_(each(trace.slopes[layer - 1]))
+        if trace.activation == "tanh":
+            bend = each(trace.activations[layer - 1]) * z_dots[layer - 1]
+            delta_dot.addcmul_(each(trace.deltas[layer - 1]), bend, value=-2 * scale)
+        yield LayerTangent(layer, [(own, inputs[layer - 1]), (deltas, a_dots[layer - 1])], None, own.sum(1))
+    bias, drawn = delta_dot.sum(1), None
+    if mirror is not None:
+        delta_dot = mirror.mixed_back(delta_dot)
+    if (noise := moved_by(0)) is not None:
+        by, epsilon = noise
+        if mirror is None:
             drawn = by, part(trace.deltas[0]) * (scale * weights(by)), epsilon
-        yield LayerTangent(layer, inputs[layer], own, deltas, a_dots[layer], drawn)
+        else:
+            plus, minus = trace.deltas[0].chunk(2, 1)
+            _split(delta_dot, members)[by].chunk(2, 1)[1].addcmul_(plus - minus, weights(by))
+    yield LayerTangent(0, [(delta_dot, first)], drawn, bias)
+
+
+def _split(t: Tensor, members: int) -> list[Tensor]:
+    """[P·H, ...] as H views [P, ...]."""
+    return list(t.view(members, -1, *t.shape[1:]).unbind(1))
 
 
 def label_slope(labels: Tensor, logits: Tensor) -> Tensor:

@@ -99,9 +99,12 @@ class StackedModule:
         return torch.cat(made)
 
     def linearise(self, theta: Tensor, x: Tensor, y: Tensor, h: Tensor | None = None,
-                  noise: list[Tensor | None] | None = None) -> Trace:
-        """One forward pass over batches x [P, B, ...], y [P, B]; without ``h`` it is clean."""
+                  noise: list[Tensor | None] | None = None, mirrored: bool = False) -> Trace:
+        """One forward pass over batches x [P, B, ...], y [P, B], clean without ``h``; ``mirrored``: also with -ε."""
         draws = {site: drawn for site, drawn in enumerate(noise or ()) if drawn is not None}
+        if mirrored:
+            x, y = torch.cat([x, x], 1), torch.cat([y, y], 1)
+            draws = {site: torch.cat([drawn, -drawn], 1) for site, drawn in draws.items()}
         with torch.enable_grad():
             at = theta.detach().requires_grad_()
             losses, logits = self._losses(at, h, x, y, draws)

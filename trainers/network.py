@@ -43,9 +43,18 @@ class Network(Protocol):
         """θ of one member, [N] in float64."""
 
     def linearise(
-        self, theta: Tensor, x: Tensor, y: Tensor, h: Tensor | None = None, noise: list[Tensor | None] | None = None
+        self,
+        theta: Tensor,
+        x: Tensor,
+        y: Tensor,
+        h: Tensor | None = None,
+        noise: list[Tensor | None] | None = None,
+        mirrored: bool = False,
     ) -> Any:
-        """The trace of one batch [P, B, ...] at θ; without ``h`` and ``noise`` it is clean."""
+        """The trace of one batch [P, B, ...] at θ; without ``h`` and ``noise`` it is clean.
+
+        ``mirrored`` takes each example a second time, with -ε: 2 B rows, for tangents only.
+        """
 
     def loss(self, trace: Any) -> Tensor:
         """Mean cross-entropy of the traced batch against the labels, [P]."""

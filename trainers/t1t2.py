@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from trainers.batches import Noise, Order
 from trainers.config import ConfigError, TrainConfig
 from trainers.hypergradient import ESTIMATORS, Step
 from trainers.hyperparameters import Layout, penalty_direction, penalty_strength, penalty_strengths
-from trainers.network import Descent, Network
+from trainers.network import Descent
 from trainers.problem import Problem
 from trainers.records import Checkpoint, Member, Point, Record, Result
 from trainers.seeding import Stream
@@ -105,7 +104,9 @@ def _steps(
             fade = config.outer.memory**config.outer.tangent_every
             carried, rows = trace, examples
             if config.outer.antithetic:
-                carried = _mirrored(network, theta, x, y, outer.raised(boxes, state.h).to(theta), epsilon, examples)
+                few = [None if e is None else e[:, :examples] for e in epsilon]
+                raised = outer.raised(boxes, state.h).to(theta)
+                carried = network.linearise(theta, x[:, :examples], y[:, :examples], raised, few, mirrored=True)
                 rows = 2 * examples
             if sgd:
                 network.descend_tangent(carried, state.z, rows, slopes, strengths, fade, rate)
@@ -185,15 +186,6 @@ def _undoable(config: TrainConfig, layout: Layout, rate: float) -> bool:
     """
     highest = max((layout.ranges[column].high for column in layout.l2_columns), default=-math.inf)
     return config.hyperparameters.clamp and rate * 10**highest <= 0.5
-
-
-def _mirrored(
-    network: Network, theta: Tensor, x: Tensor, y: Tensor, h: Tensor, noise: list[Tensor | None], examples: int
-) -> Any:
-    """The trace of the first examples twice, once with their noise and once with its mirror image."""
-    part = slice(None, examples)
-    mirrored = [None if e is None else torch.cat([e[:, part], -e[:, part]], dim=1) for e in noise]
-    return network.linearise(theta, torch.cat([x[:, part]] * 2, dim=1), torch.cat([y[:, part]] * 2, dim=1), h, mirrored)
 
 
 def _points(problem: Problem, state: State, t1_loss: Tensor) -> Iterator[Point]:

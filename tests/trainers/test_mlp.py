@@ -165,6 +165,30 @@ def test_tangents_are_autograds(kinds, activation, examples, seed, hidden):
         torch.testing.assert_close(plain[member], z[member, :1] @ hessian, **CLOSE)
 
 
+@each_kind
+@each_activation
+@given(seed=seeds, hidden=widths)
+@settings(max_examples=8)
+def test_a_mirrored_batch_has_the_tangents_of_one_written_out(kinds, activation, seed, hidden):
+    check_mirrored(case(seed, activation, hidden, kinds))
+
+
+def test_a_mirrored_batch_without_a_hidden_layer():
+    check_mirrored(case(1, "relu", (), HyperparameterConfig(label_smoothing=Range(0.0, 0.5))))
+
+
+def check_mirrored(c: Case) -> None:
+    draw = torch.Generator().manual_seed(0)
+    z = torch.randn(2, len(c.layout.names), c.network.size, dtype=torch.float64, generator=draw)
+    signs = [None if drawn is None else torch.cat([drawn, -drawn], 1) for drawn in c.noise]
+    written_out = c.network.linearise(c.theta, torch.cat([c.x, c.x], 1), torch.cat([c.y, c.y], 1), c.h, signs)
+    mirrored = c.network.linearise(c.theta, c.x, c.y, c.h, c.noise, mirrored=True)
+    torch.testing.assert_close(c.network.loss(mirrored), c.network.loss(written_out), **CLOSE)
+    for weights in (c.h, None):
+        wanted = c.network.tangent(written_out, z, 12, weights)
+        torch.testing.assert_close(c.network.tangent(mirrored, z, 12, weights), wanted, **CLOSE)
+
+
 def test_no_hidden_layer_is_softmax_regression():
     kinds = HyperparameterConfig(log10_l2=None)
     c = case(1, "relu", (), kinds)

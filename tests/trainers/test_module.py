@@ -55,6 +55,8 @@ def test_a_perceptron_equals_the_closed_form_in_every_method(hidden, activation)
 
     trace, own = network.linearise(theta, x, y, h, noise), closed.linearise(theta, x.flatten(2), y, h, flat)
     clean, own_clean = network.linearise(theta, x, y), closed.linearise(theta, x.flatten(2), y)
+    twice = network.linearise(theta, x, y, h, noise, mirrored=True)
+    own_twice = closed.linearise(theta, x.flatten(2), y, h, flat, mirrored=True)
     w_own = closed.direction(w)
     pairs = [
         (network.loss(trace), closed.loss(own)),
@@ -65,6 +67,7 @@ def test_a_perceptron_equals_the_closed_form_in_every_method(hidden, activation)
         (network.contract(trace, network.direction(w)), closed.contract(own, w_own)),
         (network.tangent(trace, z, batch, h), closed.tangent(own, z, batch, h)),
         (network.tangent(trace, z, 5, h), closed.tangent(own, z, 5, h)),
+        (network.tangent(twice, z, 2 * batch, h), closed.tangent(own_twice, z, 2 * batch, h)),
         (network.tangent(trace, z[:, :1], batch, None), closed.tangent(own, z[:, :1], batch, None)),
         *zip(network.evaluate(theta, x[0], y[0]), closed.evaluate(theta, x[0].flatten(1), y[0]), strict=True),
     ]
