@@ -239,7 +239,7 @@ class OuterConfig:
     batch_size: int = 100  # T2 examples in an outer step; 0 for the whole of T2
     memory: float = 0.9995
     tangent_batch: int = 25
-    tangent_every: int = 5
+    tangent_every: int = 3
     antithetic: bool = True
     averaging: float = 0.98
     look_back: int = 5

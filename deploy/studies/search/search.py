@@ -62,6 +62,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "γ = 0.99": {"outer": {"memory": 0.99}},
     "γ = 0.999": {"outer": {"memory": 0.999}},
     "means over 0.995": {"outer": {"averaging": 0.995}},
+    "tangent at each 5th step": {"outer": {"tangent_every": 5}},
     "tangent at each 2nd step, on 50 examples": {"outer": {"tangent_batch": 50, "tangent_every": 2}},
     "first outer step after a tenth": {"outer": {"warmup_steps": 200}},
 }  # fmt: skip
