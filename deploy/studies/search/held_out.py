@@ -1,0 +1,25 @@
+"""Data that no setting was chosen on, for the default to be tried on as it is."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.datasets import load_breast_cancer, make_classification
+
+from trainers.data import Samples
+
+
+def breast_cancer() -> Samples:
+    """scikit-learn's copy of the Wisconsin diagnostic set: 569 examples, 30 features, 2 classes."""
+    return _standardised(*load_breast_cancer(return_X_y=True), classes=2)
+
+
+def synthetic() -> Samples:
+    """Five overlapping classes in 40 dimensions, of which 10 tell them apart; 5 % of the labels are wrong."""
+    x, y = make_classification(
+        3_000, 40, n_informative=10, n_redundant=10, n_classes=5, n_clusters_per_class=2, flip_y=0.05, random_state=3
+    )
+    return _standardised(x, y, classes=5)
+
+
+def _standardised(x: np.ndarray, y: np.ndarray, classes: int) -> Samples:
+    return Samples(((x - x.mean(0)) / x.std(0)).astype(np.float32), y, classes)
