@@ -1,6 +1,7 @@
 """Settings of every test session."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -8,6 +9,8 @@ from hypothesis import settings
 # Here and in the processes that tests start, before matplotlib and Ray are imported:
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # tests speak to nobody outside this machine
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts its background jobs
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the processes that tests interrupt would inherit it
 
 # The same examples on every machine and at every run; a shared machine may be slow, so no time limit for each example.
 settings.register_profile("deterministic", derandomize=True, deadline=None)
