@@ -34,7 +34,7 @@ class Mirror(NamedTuple):
         return upper, lower
 
 
-def affine(pair: Tensor, std: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Mirror]:
+def mirrored_affine(pair: Tensor, std: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Mirror]:
     """What a layer of weight [P, out, in] and bias [P, out] makes of M ``pair``, ``pair`` [x; ε] [P, 2 m, in]."""
     products = torch.bmm(pair, weight.transpose(1, 2))
     moved = products.chunk(2, 1)[1]

@@ -19,7 +19,7 @@ from trainers import mlp_second_order as second
 from trainers.config import ModelConfig
 from trainers.directions import Batch, Direction, Formed, dots, gradient_direction
 from trainers.hyperparameters import Layout, Parameter
-from trainers.mirror import Mirror, affine
+from trainers.mirror import Mirror, mirrored_affine
 from trainers.network import Descent
 from trainers.seeding import Stream, generator
 
@@ -98,12 +98,7 @@ class StackedMLP:
         return list(zip(weights, parts[1::2], strict=True))
 
     def linearise(
-        self,
-        theta: Tensor,
-        x: Tensor,
-        y: Tensor,
-        h: Tensor | None = None,
-        noise: list[Tensor | None] | None = None,
+        self, theta: Tensor, x: Tensor, y: Tensor, h: Tensor | None = None, noise: list[Tensor | None] | None = None,
         mirrored: bool = False,
     ) -> Trace:
         """One forward and backward pass over batches x [P, B, d], y [P, B]; without ``h`` and ``noise`` it is clean.
@@ -124,12 +119,12 @@ class StackedMLP:
             if (epsilon := noise[layer]) is not None and h is not None:
                 std = h[:, columns[layer], None, None]
                 if mirrored and layer == 0:
-                    z, mirror = affine(a, std, weight, bias)
+                    z, mirror = mirrored_affine(a, std, weight, bias)
                 else:
                     a = torch.addcmul(a, epsilon, std)
             inputs.append(a)
             if z is None:
-                z = _affine(a, weight, bias, last=layer == self.layers - 1)
+                z = (_logits if layer == self.layers - 1 else _affine)(a, weight, bias)
             if layer == self.layers - 1:
                 logits = z
             elif self.activation == "relu":
@@ -230,18 +225,21 @@ class StackedMLP:
             a = xs.expand(len(theta), *xs.shape)
             *hidden, last = self.views(theta)
             for weight, bias in hidden:
-                a = torch.baddbmm(bias.unsqueeze(1), a, weight.transpose(1, 2))
+                a = _affine(a, weight, bias)
                 a = a.relu_() if self.activation == "relu" else a.tanh_()
-            log_p, labels = _log_softmax(_affine(a, *last, last=True)), ys.expand(len(theta), -1)
+            log_p, labels = _log_softmax(_logits(a, *last)), ys.expand(len(theta), -1)
             loss -= log_p.gather(2, labels.unsqueeze(2)).sum((1, 2))
             wrong += (log_p.argmax(2) != labels).sum(1)
         return loss / len(y), wrong / len(y)
 
 
-def _affine(a: Tensor, weight: Tensor, bias: Tensor, last: bool) -> Tensor:
-    """a Wᵀ + b, [P, B, out]; what the last layer makes is laid out with the examples last."""
-    if not last:
-        return torch.baddbmm(bias.unsqueeze(1), a, weight.transpose(1, 2))
+def _affine(a: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """a Wᵀ + b, [P, B, out]."""
+    return torch.baddbmm(bias.unsqueeze(1), a, weight.transpose(1, 2))
+
+
+def _logits(a: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same of the last layer, laid out with the examples last."""
     return torch.baddbmm(bias.unsqueeze(2), weight, a.transpose(1, 2)).transpose(1, 2)
 
 

@@ -118,12 +118,12 @@ def tangents(
 
     z_dots: list[Tensor] = []
     a_dots: list[Tensor] = []
-    first, *inputs = part(trace.inputs[0]), *map(each, trace.inputs[1:])
+    inputs = [part(trace.inputs[0]), *map(each, trace.inputs[1:])]  # the first, the widest as a rule, without copies
     for layer, (weight, _) in enumerate(trace.layers):
         z_weight, z_bias = z[layer][0].transpose(1, 2), z[layer][1].unsqueeze(1)
         noise = moved_by(layer)
-        if layer == 0:  # the widest inputs as a rule: not copied for each direction
-            along = torch.stack([torch.bmm(first, w) for w in _split(z_weight, members)], 1).flatten(0, 1)
+        if layer == 0:
+            along = torch.stack([torch.bmm(inputs[0], w) for w in _split(z_weight, members)], 1).flatten(0, 1)
             along = along if mirror is None else mirror.mixed(along)
             z_dot = along.add_(z_bias).mul_(fade)
             if noise is not None:
@@ -136,7 +136,7 @@ def tangents(
                 by, epsilon = noise
                 _split(a_dot, members)[by].addcmul_(epsilon, weights(by))
             a_dots.append(a_dot)
-            z_dot = torch.baddbmm(z_bias, inputs[layer - 1], z_weight, beta=fade, alpha=fade)
+            z_dot = torch.baddbmm(z_bias, inputs[layer], z_weight, beta=fade, alpha=fade)
             fold(z_dot).baddbmm_(fold(a_dot), weight.transpose(1, 2))
         z_dots.append(z_dot)
     delta_dot = _softmax_dot(each(trace.probabilities), z_dots[-1]).contiguous()
@@ -144,13 +144,13 @@ def tangents(
         _split(delta_dot, members)[column].addcmul_(part(label_slope(trace.labels, trace.logits)), weights(column))
     delta_dot.div_(m)
     for layer in range(last, 0, -1):
-        own, deltas = delta_dot, each(trace.deltas[layer]).mul(scale)
+        here, deltas = delta_dot, each(trace.deltas[layer]).mul(scale)
         delta_dot = torch.bmm(fold(delta_dot), trace.layers[layer][0]).view(members * directions, m, -1)
         delta_dot.baddbmm_(deltas, z[layer][0], alpha=fade).mul_(each(trace.slopes[layer - 1]))
         if trace.activation == "tanh":
             bend = each(trace.activations[layer - 1]) * z_dots[layer - 1]
             delta_dot.addcmul_(each(trace.deltas[layer - 1]), bend, value=-2 * scale)
-        yield LayerTangent(layer, [(own, inputs[layer - 1]), (deltas, a_dots[layer - 1])], None, own.sum(1))
+        yield LayerTangent(layer, [(here, inputs[layer]), (deltas, a_dots[layer - 1])], None, here.sum(1))
     bias, drawn = delta_dot.sum(1), None
     if mirror is not None:
         delta_dot = mirror.mixed_back(delta_dot)
@@ -161,7 +161,7 @@ def tangents(
         else:
             plus, minus = trace.deltas[0].chunk(2, 1)
             _split(delta_dot, members)[by].chunk(2, 1)[1].addcmul_(plus - minus, weights(by))
-    yield LayerTangent(0, [(delta_dot, first)], drawn, bias)
+    yield LayerTangent(0, [(delta_dot, inputs[0])], drawn, bias)
 
 
 def _split(t: Tensor, members: int) -> list[Tensor]:

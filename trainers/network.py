@@ -43,12 +43,7 @@ class Network(Protocol):
         """θ of one member, [N] in float64."""
 
     def linearise(
-        self,
-        theta: Tensor,
-        x: Tensor,
-        y: Tensor,
-        h: Tensor | None = None,
-        noise: list[Tensor | None] | None = None,
+        self, theta: Tensor, x: Tensor, y: Tensor, h: Tensor | None = None, noise: list[Tensor | None] | None = None,
         mirrored: bool = False,
     ) -> Any:
         """The trace of one batch [P, B, ...] at θ; without ``h`` and ``noise`` it is clean.
