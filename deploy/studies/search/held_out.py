@@ -10,7 +10,8 @@ from trainers.data import Samples
 
 def breast_cancer() -> Samples:
     """scikit-learn's copy of the Wisconsin diagnostic set: 569 examples, 30 features, 2 classes."""
-    return _standardised(*load_breast_cancer(return_X_y=True), classes=2)
+    x, y = load_breast_cancer(return_X_y=True)
+    return Samples(x.astype(np.float32), y, 2)
 
 
 def synthetic() -> Samples:
@@ -18,8 +19,4 @@ def synthetic() -> Samples:
     x, y = make_classification(
         3_000, 40, n_informative=10, n_redundant=10, n_classes=5, n_clusters_per_class=2, flip_y=0.05, random_state=3
     )
-    return _standardised(x, y, classes=5)
-
-
-def _standardised(x: np.ndarray, y: np.ndarray, classes: int) -> Samples:
-    return Samples(((x - x.mean(0)) / x.std(0)).astype(np.float32), y, classes)
+    return Samples(x.astype(np.float32), y, 5)
