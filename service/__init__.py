@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from service.client import StudyClient
+    from service.client.study_client import StudyClient
+    from service.driver.run import resume_study, run_study
     from service.errors import (
         AnotherStudyError,
         NewerSchemaError,
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
         StudyError,
         StudyNotFoundError,
     )
-    from service.spec import StudySpec, differences, load_spec
-    from service.status import (
+    from service.records.progress import (
         Event,
         StudyStatus,
         list_studies,
@@ -32,16 +32,33 @@ if TYPE_CHECKING:
         request,
         study_uri,
     )
-    from service.study import resume_study, run_study
+    from service.spec.study_spec import StudySpec, differences, load_spec
 
 _HOMES = {
-    "service.client": ("StudyClient",),
-    "service.errors": ("AnotherStudyError", "NewerSchemaError", "ResourceError", "SpecError", "StorageError",
-                       "StudyBusyError", "StudyError", "StudyNotFoundError"),
-    "service.spec": ("StudySpec", "differences", "load_spec"),
-    "service.status": ("Event", "StudyStatus", "list_studies", "read_events", "read_spec", "read_status", "read_study",
-                       "request", "study_uri"),
-    "service.study": ("resume_study", "run_study"),
+    "service.client.study_client": ("StudyClient",),
+    "service.errors": (
+        "AnotherStudyError",
+        "NewerSchemaError",
+        "ResourceError",
+        "SpecError",
+        "StorageError",
+        "StudyBusyError",
+        "StudyError",
+        "StudyNotFoundError",
+    ),
+    "service.spec.study_spec": ("StudySpec", "differences", "load_spec"),
+    "service.records.progress": (
+        "Event",
+        "StudyStatus",
+        "list_studies",
+        "read_events",
+        "read_spec",
+        "read_status",
+        "read_study",
+        "request",
+        "study_uri",
+    ),
+    "service.driver.run": ("resume_study", "run_study"),
 }
 
 __all__ = [

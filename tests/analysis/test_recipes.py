@@ -33,10 +33,3 @@ def test_recipe(
 def test_there_are_recipes_for_pandas_duckdb_and_polars() -> None:
     for library in ("import pandas", "import duckdb", "import polars", "load_study("):
         assert any(library in recipe for recipe in RECIPES), library
-
-
-def test_every_module_is_in_the_table() -> None:
-    text = README.read_text(encoding="utf-8")
-    modules = {path.stem for path in README.parent.glob("*.py")} - {"__init__"}
-    shared = {m for m in modules if m.startswith(("plots_", "report_"))}
-    assert [m for m in sorted(modules - shared) if f"`{m}`" not in text] == []

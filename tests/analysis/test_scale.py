@@ -25,11 +25,17 @@ print(len(frame), int(frame["n"].sum()), (resource.getrusage(resource.RUSAGE_SEL
 @pytest.mark.slow
 def test_the_distance_over_steps_streams(tmp_path: Path) -> None:
     """8,000,000 recorded points, over 1 GB as a frame, take less than half of it."""
-    directory = write_study(tmp_path / "s", models=("mlp-64",), configurations=10_000, arms=("online", "grid"),
-                            points=800, record_every=1)
+    directory = write_study(
+        tmp_path / "s", models=("mlp-64",), configurations=10_000, arms=("online", "grid"), points=800, record_every=1
+    )
     assert pq.read_metadata(directory / "trajectories.parquet").num_rows > 8_000_000
-    done = subprocess.run([sys.executable, "-c", ANALYSE, str(directory)], cwd=Path(__file__).parents[2],
-                          capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", ANALYSE, str(directory)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     steps, points, megabytes = map(int, done.stdout.split())
     assert steps == 101  # the starts, and a hundred of the recorded steps
     assert points == 101 * 10_000

@@ -9,8 +9,14 @@ from trainers.config import TrainConfig
 from trainers.records import Checkpoint, Member, Point, Record, Result
 
 
-def train(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
-          resume: Checkpoint | None = None) -> Iterator[Record]:
+def train(
+    config: TrainConfig,
+    members: Sequence[Member],
+    *,
+    online: bool,
+    checkpoint_every: int | None = None,
+    resume: Checkpoint | None = None,
+) -> Iterator[Record]:
     """One point and one result for each member."""
     for i, member in enumerate(members):
         values = member.hyperparameters
@@ -18,8 +24,14 @@ def train(config: TrainConfig, members: Sequence[Member], *, online: bool, check
         yield Result(i, "completed", config.inner.steps, values, values, 0.5, 0.5, 0.1, 0.5, 0.1, 0.0)
 
 
-def one_second(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
-               resume: Checkpoint | None = None) -> Iterator[Record]:
+def one_second(
+    config: TrainConfig,
+    members: Sequence[Member],
+    *,
+    online: bool,
+    checkpoint_every: int | None = None,
+    resume: Checkpoint | None = None,
+) -> Iterator[Record]:
     """A second of a core, by its own clock of work."""
     start = time.perf_counter()
     while time.perf_counter() - start < 1.0:

@@ -110,21 +110,27 @@ def measure(device: str, steps: int, largest: int, repeats: int) -> dict[str, An
 def show(device: str, report: dict[str, Any]) -> None:
     """The table of one device."""
     widths = report["setting"]["model"]["hidden"]
-    print(f"\n{device}: {report['setting']['data']['name']}, hidden layers {list(widths)}, "
-          f"{report['setting']['inner']['steps']} steps a run")
+    print(
+        f"\n{device}: {report['setting']['data']['name']}, hidden layers {list(widths)}, "
+        f"{report['setting']['inner']['steps']} steps a run"
+    )
     print(f"{'':36}{'P':>6}{'runs/s':>10}{'min':>10}{'max':>10}{'/ textbook':>12}{'min':>8}{'max':>8}")
     for kind, by_members in report["spread"].items():
         for members, row in by_members.items():
             over = report["ratio_to_textbook"][kind][members]
-            print(f"{kind:36}{members:>6}{row['median']:10.2f}{row['min']:10.2f}{row['max']:10.2f}"
-                  f"{over['median']:12.2f}{over['min']:8.2f}{over['max']:8.2f}")
+            print(
+                f"{kind:36}{members:>6}{row['median']:10.2f}{row['min']:10.2f}{row['max']:10.2f}"
+                f"{over['median']:12.2f}{over['min']:8.2f}{over['max']:8.2f}"
+            )
     for kind, reason in report["did_not_fit"].items():
         print(f"{kind}: {reason}")
     for kind, by_members in report["ratio_to_textbook"].items():
         if kind != TEXTBOOK:
             best = max(by_members, key=lambda members: by_members[members]["median"])
-            print(f"{kind}: at best {by_members[best]['median']:.2f} times the textbook, at P = {best} "
-                  f"(target {TARGETS[device]:g})")
+            print(
+                f"{kind}: at best {by_members[best]['median']:.2f} times the textbook, at P = {best} "
+                f"(target {TARGETS[device]:g})"
+            )
 
 
 def main() -> None:

@@ -48,4 +48,3 @@ def torchopt_step(
         for parameter, value in zip(parameters, stepped, strict=True):
             parameter.copy_(value)
     return hypergradient
-

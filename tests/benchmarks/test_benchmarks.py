@@ -74,9 +74,7 @@ def test_the_penalty_in_the_loss_is_the_weight_decay_of_sgd():
         torch.manual_seed(3)
         model = textbook.perceptron((6, 5, 3)).double()
         t1 = textbook.batches(*problem.t1, 8)
-        textbook.train(
-            model, t1, iter(()), rate=0.1, steps=9, log10_l2=-1.0, noise_std=0.3, weight_decay=weight_decay
-        )
+        textbook.train(model, t1, iter(()), rate=0.1, steps=9, log10_l2=-1.0, noise_std=0.3, weight_decay=weight_decay)
         losses.append(textbook.evaluate(model, *problem.t2)[0])
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
 
@@ -85,7 +83,7 @@ def test_every_repeat_runs_every_arm_and_none_is_always_first():
     seen = []
     arms = {name: lambda name=name: seen.append(name) or float(len(seen)) for name in "abc"}
     found = measure.interleaved(arms, 3)
-    assert seen == list("abc" "bca" "cab")
+    assert seen == list("abcbcacab")
     assert found == {"a": [1.0, 6.0, 8.0], "b": [2.0, 4.0, 9.0], "c": [3.0, 5.0, 7.0]}
     assert measure.spread([3.0, 1.0, 2.0]) == {"median": 2.0, "min": 1.0, "max": 3.0, "repeats": [3.0, 1.0, 2.0]}
     assert measure.quotients([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]

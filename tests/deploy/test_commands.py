@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 import typer
 
-from service.cli import app
+from service.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("*/README.md"))]
-MANIFESTS = sorted(path for path in (ROOT / "deploy").rglob("*")
-                   if path.is_file() and path.suffix not in (".md", ".toml") and "studies" not in path.parts)
+MANIFESTS = sorted(
+    path
+    for path in (ROOT / "deploy").rglob("*")
+    if path.is_file() and path.suffix not in (".md", ".toml") and "studies" not in path.parts
+)
 SOURCES = [*MANIFESTS, *(path for path in DOCUMENTS if path.exists())]
 END_OF_COMMAND = re.compile(r"\|.*|&.*|;.*|2?>.*|<.*|\S+;")
 FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -43,8 +46,11 @@ def calls(text: str, program: str) -> Iterator[list[str]]:
 
 
 def cases(read: Callable[[Path], str]) -> list[object]:
-    found = {f"{path.relative_to(ROOT)}: t1t2 {' '.join(words)}": words
-             for path in SOURCES for words in calls(read(path), "t1t2")}
+    found = {
+        f"{path.relative_to(ROOT)}: t1t2 {' '.join(words)}": words
+        for path in SOURCES
+        for words in calls(read(path), "t1t2")
+    }
     return [pytest.param(words, id=name) for name, words in found.items()]
 
 
@@ -76,13 +82,16 @@ def test_mentioned_command_and_options_are_known(words: list[str]) -> None:
     assert re.match("Missing (argument|option|parameter)", complaint(words) or "Missing argument")
 
 
-@pytest.mark.parametrize(("line", "expected"), [
-    ("runn x.toml", "No such command 'runn'"),
-    ("run --out y", "Missing argument"),
-    ("run x.toml --outt y", "No such option"),
-    ("extend x --configurations n", "valid integer"),
-    ("submit x.toml --storage y", "Missing option"),
-])
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("runn x.toml", "No such command 'runn'"),
+        ("run --out y", "Missing argument"),
+        ("run x.toml --outt y", "No such option"),
+        ("extend x --configurations n", "valid integer"),
+        ("submit x.toml --storage y", "Missing option"),
+    ],
+)
 def test_wrong_command_line_is_found_out(line: str, expected: str) -> None:
     assert expected in (complaint(line.split()) or "no complaint")
 

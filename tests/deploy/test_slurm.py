@@ -31,8 +31,9 @@ if [[ $# -gt 0 ]]; then shift; "$@"; fi
 T1T2 = '#!/usr/bin/env bash\nprintf \'%s\\n\' "$RAY_ADDRESS" "$@" >"$RECORD.t1t2"\nexit 7\n'
 
 
-def run_script(tmp_path: Path, programs: dict[str, str], *words: str, prefix: tuple[str, ...] = (),
-               **environment: str) -> subprocess.CompletedProcess[str]:
+def run_script(
+    tmp_path: Path, programs: dict[str, str], *words: str, prefix: tuple[str, ...] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run the script as Slurm's job 1234567 on this one node, with ``programs`` in front of all others."""
     (tmp_path / "home").mkdir()
     (tmp_path / "env" / "bin").mkdir(parents=True)
@@ -41,12 +42,27 @@ def run_script(tmp_path: Path, programs: dict[str, str], *words: str, prefix: tu
         path.write_text(text)
         path.chmod(0o755)
     environment = {
-        "HOME": str(tmp_path / "home"), "PATH": f"{BIN}:{os.environ['PATH']}", "RECORD": str(tmp_path / "record"),
-        "SLURM_JOB_ID": "1234567", "SLURM_JOB_NODELIST": "n1", "SLURM_JOB_NUM_NODES": "1", "SLURM_CPUS_PER_TASK": "1",
-        "SLURM_SUBMIT_DIR": str(ROOT), "T1T2_VENV": str(tmp_path / "env"), **environment,
+        "HOME": str(tmp_path / "home"),
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "RECORD": str(tmp_path / "record"),
+        "SLURM_JOB_ID": "1234567",
+        "SLURM_JOB_NODELIST": "n1",
+        "SLURM_JOB_NUM_NODES": "1",
+        "SLURM_CPUS_PER_TASK": "1",
+        "SLURM_SUBMIT_DIR": str(ROOT),
+        "T1T2_VENV": str(tmp_path / "env"),
+        **environment,
     }
-    return subprocess.run([*prefix, "bash", str(SCRIPT), *words], env=environment, cwd=ROOT, text=True, timeout=240,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return subprocess.run(
+        [*prefix, "bash", str(SCRIPT), *words],
+        env=environment,
+        cwd=ROOT,
+        text=True,
+        timeout=240,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
 
 
 def recorded(tmp_path: Path, name: str) -> list[str]:
@@ -78,7 +94,7 @@ def test_options_are_those_that_ray_knows_on_head_and_workers(tmp_path: Path) ->
     run_script(tmp_path, {"ray": RECORDER, "t1t2": T1T2}, "spec.toml", "study", SLURM_GPUS_ON_NODE="2")
     command, *words = recorded(tmp_path, "symmetric-run")
     assert command == "symmetric-run"
-    start = symmetric_run.curate_and_validate_ray_start_args(words[:words.index("--")])
+    start = symmetric_run.curate_and_validate_ray_start_args(words[: words.index("--")])
     for kind in (["--head"], ["--address", "10.0.0.1:1"]):
         options = ray_cli.start.make_context("start", [*kind, *start]).params
         assert (options["num_cpus"], options["num_gpus"], options["disable_usage_stats"]) == (1, 2, True)
@@ -118,12 +134,16 @@ def namespaces_can_be_made() -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not namespaces_can_be_made(),
-                    reason="no PID namespace can be made here, and `ray stop` would end other clusters of this user")
+@pytest.mark.skipif(
+    not namespaces_can_be_made(),
+    reason="no PID namespace can be made here, and `ray stop` would end other clusters of this user",
+)
 def test_study_runs_to_its_end_on_a_real_cluster(tmp_path: Path) -> None:
     spec = tmp_path / "spec.toml"
-    spec.write_text('name = "slurm"\nseed = 1\nconfigurations = 1\narms = ["initial", "online", "rerun"]\n'
-                    '[data]\nname = "digits"\n[[models]]\nhidden = [8]\n[inner]\nsteps = 20\n[execution]\nactors = 1\n')
+    spec.write_text(
+        'name = "slurm"\nseed = 1\nconfigurations = 1\narms = ["initial", "online", "rerun"]\n'
+        '[data]\nname = "digits"\n[[models]]\nhidden = [8]\n[inner]\nsteps = 20\n[execution]\nactors = 1\n'
+    )
     programs = {name: f'#!/usr/bin/env bash\nexec "{BIN / name}" "$@"\n' for name in ("ray", "t1t2")}
     done = run_script(tmp_path, programs, str(spec), str(tmp_path / "study"), prefix=tuple(NAMESPACE))
     assert done.returncode == 0, "\n".join(line for line in done.stdout.splitlines() if "scripts.py" not in line)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from analysis import load_study, summarise
-from service.spec import load_spec
+from service.spec.study_spec import load_spec
 
 STUDIES = Path(__file__).parents[2] / "deploy" / "studies"
 PUBLISHED = sorted(path.parent for path in STUDIES.glob("**/summary.json"))

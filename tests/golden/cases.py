@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import torch
 
 from service import StudySpec, run_study
-from service.executors import SerialExecutor
+from service.executors.serial import SerialExecutor
 from trainers import Checkpoint, Member, Point, Result, TrainConfig, boxes, load_problem, train
 from trainers.config import DataConfig, HyperparameterConfig, InnerConfig, ModelConfig, OuterConfig, Range
 

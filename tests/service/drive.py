@@ -19,8 +19,13 @@ def start_driver(spec: StudySpec, out: Path | str, directory: Path, address: str
     path = directory / "spec.json"
     path.write_text(json.dumps(spec.to_dict()))
     with (directory / "driver.log").open("ab") as log:
-        return subprocess.Popen([sys.executable, "-m", "tests.service.drive", str(path), str(out), address],
-                                stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=os.environ | environment)
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.service.drive", str(path), str(out), address],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env=os.environ | environment,
+        )
 
 
 if __name__ == "__main__":

@@ -33,13 +33,33 @@ def ray_head(token: str, **environment: str) -> Iterator[str]:
     temp = Path(tempfile.mkdtemp(prefix="t1t2-", dir="/tmp"))  # short: its sockets' paths end at 107 bytes
     # Jobs run `python`: this environment's.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port=0", "--num-cpus=2",
-               f"--dashboard-port={port}", f"--temp-dir={temp}", f"--ray-client-server-port={free_port()}",
-               "--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0",
-               "--disable-usage-stats", "--object-store-memory=100000000"]
+    command = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--head",
+        "--block",
+        "--port=0",
+        "--num-cpus=2",
+        f"--dashboard-port={port}",
+        f"--temp-dir={temp}",
+        f"--ray-client-server-port={free_port()}",
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+        "--dashboard-agent-listen-port=0",
+        "--disable-usage-stats",
+        "--object-store-memory=100000000",
+    ]
     with (temp / "start.log").open("wb") as log:
-        node = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=temp, start_new_session=True, env={
-            **os.environ, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, **environment})
+        node = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=temp,
+            start_new_session=True,
+            env={**os.environ, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, **environment},
+        )
     try:
         _await_dashboard(f"http://127.0.0.1:{port}", token, node, temp / "start.log")
         yield f"http://127.0.0.1:{port}"

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from service import StudySpec, StudyStatus, run_study
-from service.executors import SerialExecutor
+from service.executors.serial import SerialExecutor
 
 # What may differ between two runs of a study: times, and who did the work.
 VARYING = ["train_time_s", "attempt"]
@@ -17,14 +17,22 @@ VARYING = ["train_time_s", "attempt"]
 
 def toy_spec(**values: Any) -> StudySpec:
     """A study of toy runs: 3 configurations, 2 models, all arms, a grid of 6 cells."""
-    return StudySpec.from_dict({
-        "name": "toy", "seed": 5, "configurations": 3, "arms": ["initial", "online", "rerun", "grid"],
-        "models": [{"hidden": [8]}, {"hidden": [4, 4]}],
-        "hyperparameters": {"log10_l2": {"low": -5.0, "high": -2.0, "scope": "layer"},
-                            "input_noise_std": {"low": 0.0, "high": 1.0}},
-        "grid": {"points": {"log10_l2": 3, "input_noise_std": 2}, "replicates": 2},
-        "trainer": "tests.service.toy:train",
-    } | values)
+    return StudySpec.from_dict(
+        {
+            "name": "toy",
+            "seed": 5,
+            "configurations": 3,
+            "arms": ["initial", "online", "rerun", "grid"],
+            "models": [{"hidden": [8]}, {"hidden": [4, 4]}],
+            "hyperparameters": {
+                "log10_l2": {"low": -5.0, "high": -2.0, "scope": "layer"},
+                "input_noise_std": {"low": 0.0, "high": 1.0},
+            },
+            "grid": {"points": {"log10_l2": 3, "input_noise_std": 2}, "replicates": 2},
+            "trainer": "tests.service.toy:train",
+        }
+        | values
+    )
 
 
 def run_serially(spec: StudySpec, out: Path | str, **options: Any) -> StudyStatus:

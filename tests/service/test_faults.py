@@ -201,8 +201,9 @@ def test_nothing_is_lost_or_double_whatever_dies(
 
 def driver_followed(fight: Battle, kill: dict[str, Any]) -> bool:
     """Whether the driver was killed too before it can be expected to have seen this: its successor never knew."""
-    return any(other["kind"] == "driver" and pd.Timedelta(0) <= other["at"] - kill["at"] < NOTICE
-               for other in fight.killed)
+    return any(
+        other["kind"] == "driver" and pd.Timedelta(0) <= other["at"] - kill["at"] < NOTICE for other in fight.killed
+    )
 
 
 def assert_every_loss_is_recorded(fight: Battle, attempts: pd.DataFrame, runs: pd.DataFrame) -> None:

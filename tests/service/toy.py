@@ -16,22 +16,46 @@ from trainers.config import TrainConfig
 from trainers.records import Checkpoint, Member, Point, Record, Result
 
 
-def train(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
-          resume: Checkpoint | None = None) -> Iterator[Record]:
+def train(
+    config: TrainConfig,
+    members: Sequence[Member],
+    *,
+    online: bool,
+    checkpoint_every: int | None = None,
+    resume: Checkpoint | None = None,
+) -> Iterator[Record]:
     """Two points for each member; online training adds the seed's last digits to every hyperparameter."""
     for i, member in enumerate(members):
-        final = {name: value + (member.seed % 97 / 1000 if online else 0.0)
-                 for name, value in member.hyperparameters.items()}
+        final = {
+            name: value + (member.seed % 97 / 1000 if online else 0.0) for name, value in member.hyperparameters.items()
+        }
         for step in (0, config.inner.steps):
             values = final if step else member.hyperparameters
             yield Point(i, step, values, {name: float("nan") for name in values}, 1.0 / (step + 1), 0.5)
         loss = (member.seed % 1009) / 1009 + sum(final.values()) / 10
-        yield Result(i, "completed", config.inner.steps, dict(member.hyperparameters), final, loss, loss + 0.1, 0.25,
-                     loss + 0.2, 0.5, 0.001)
+        yield Result(
+            i,
+            "completed",
+            config.inner.steps,
+            dict(member.hyperparameters),
+            final,
+            loss,
+            loss + 0.1,
+            0.25,
+            loss + 0.2,
+            0.5,
+            0.001,
+        )
 
 
-def failing(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
-            resume: Checkpoint | None = None) -> Iterator[Record]:
+def failing(
+    config: TrainConfig,
+    members: Sequence[Member],
+    *,
+    online: bool,
+    checkpoint_every: int | None = None,
+    resume: Checkpoint | None = None,
+) -> Iterator[Record]:
     """Raises for one seed in three; one seed in three diverges."""
     if any(member.seed % 3 == 0 for member in members):
         raise RuntimeError("this seed is poisoned")
@@ -43,8 +67,14 @@ def failing(config: TrainConfig, members: Sequence[Member], *, online: bool, che
             yield record
 
 
-def slow(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
-         resume: Checkpoint | None = None) -> Iterator[Record]:
+def slow(
+    config: TrainConfig,
+    members: Sequence[Member],
+    *,
+    online: bool,
+    checkpoint_every: int | None = None,
+    resume: Checkpoint | None = None,
+) -> Iterator[Record]:
     """Half a second a run, with a checkpoint in the middle that remembers who made it."""
     if resume is None:
         time.sleep(0.25)
@@ -54,12 +84,18 @@ def slow(config: TrainConfig, members: Sequence[Member], *, online: bool, checkp
     yield from train(config, members, online=online)
 
 
-def ticketed(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
-             resume: Checkpoint | None = None) -> Iterator[Record]:
+def ticketed(
+    config: TrainConfig,
+    members: Sequence[Member],
+    *,
+    online: bool,
+    checkpoint_every: int | None = None,
+    resume: Checkpoint | None = None,
+) -> Iterator[Record]:
     """Waits for a ticket in the directory ``$TOY_TICKETS`` and takes it; a file ``open`` there lets all pass.
 
-    A ticket is good for every attempt at its run. Takes longer than :data:`service.ray_executor.CALL_S`, so that no
-    call to an actor holds several runs.
+    A ticket is good for every attempt at its run. Takes longer than :data:`service.executors.ray_actors.CALL_S`,
+    so that no call to an actor holds several runs.
     """
     time.sleep(0.25)
     place = Path(os.environ["TOY_TICKETS"])
@@ -72,21 +108,34 @@ def ticketed(config: TrainConfig, members: Sequence[Member], *, online: bool, ch
     yield from train(config, members, online=online)
 
 
-def real(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
-         resume: Checkpoint | None = None) -> Iterator[Record]:
+def real(
+    config: TrainConfig,
+    members: Sequence[Member],
+    *,
+    online: bool,
+    checkpoint_every: int | None = None,
+    resume: Checkpoint | None = None,
+) -> Iterator[Record]:
     """The real trainer; but no run of the grid's last cell ends while there is a file ``$TOY_HELD``."""
     from trainers import boxes, load_problem, train
 
     ends = {name: box.high for name, box in boxes(config).items()}
-    for record in train(load_problem(config), config, members, online=online, checkpoint_every=checkpoint_every,
-                        resume=resume):
+    for record in train(
+        load_problem(config), config, members, online=online, checkpoint_every=checkpoint_every, resume=resume
+    ):
         while isinstance(record, Result) and record.initial == ends and Path(os.environ["TOY_HELD"]).exists():
             time.sleep(0.02)
         yield record
 
 
-def meeting(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
-            resume: Checkpoint | None = None) -> Iterator[Record]:
+def meeting(
+    config: TrainConfig,
+    members: Sequence[Member],
+    *,
+    online: bool,
+    checkpoint_every: int | None = None,
+    resume: Checkpoint | None = None,
+) -> Iterator[Record]:
     """Goes on once two processes are training: each leaves its number in the directory ``$TOY_MEETING``."""
     place = Path(os.environ["TOY_MEETING"])
     (place / str(os.getpid())).touch()
@@ -98,23 +147,41 @@ def meeting(config: TrainConfig, members: Sequence[Member], *, online: bool, che
     yield from train(config, members, online=online)
 
 
-def deadly(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
-           resume: Checkpoint | None = None) -> Iterator[Record]:
+def deadly(
+    config: TrainConfig,
+    members: Sequence[Member],
+    *,
+    online: bool,
+    checkpoint_every: int | None = None,
+    resume: Checkpoint | None = None,
+) -> Iterator[Record]:
     """Kills its own process for one seed in eight."""
     if any(member.seed % 8 == 0 for member in members):
         os.kill(os.getpid(), signal.SIGKILL)
     yield from train(config, members, online=online)
 
 
-def counting(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
-             resume: Checkpoint | None = None) -> Iterator[Record]:
+def counting(
+    config: TrainConfig,
+    members: Sequence[Member],
+    *,
+    online: bool,
+    checkpoint_every: int | None = None,
+    resume: Checkpoint | None = None,
+) -> Iterator[Record]:
     """Leaves a file for every pack in the directory ``$TOY_CALLS``."""
     calls = Path(os.environ["TOY_CALLS"])
     (calls / f"{online}-{'-'.join(str(member.seed) for member in members)}-{time.time_ns()}").touch()
     yield from train(config, members, online=online)
 
 
-def moody(config: TrainConfig, members: Sequence[Member], *, online: bool, checkpoint_every: int | None = None,
-          resume: Checkpoint | None = None) -> Iterator[Record]:
+def moody(
+    config: TrainConfig,
+    members: Sequence[Member],
+    *,
+    online: bool,
+    checkpoint_every: int | None = None,
+    resume: Checkpoint | None = None,
+) -> Iterator[Record]:
     """Fails for one seed in three while ``$TOY_MOOD`` is set."""
     yield from (failing if os.environ.get("TOY_MOOD") else train)(config, members, online=online)

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from service import StudySpec, StudyStatus, run_study
-from service.executors import SerialExecutor
+from service.executors.serial import SerialExecutor
 
 TOY: dict[str, Any] = {
-    "name": "toy", "seed": 7, "configurations": 3, "trainer": "tests.service.toy:train",
+    "name": "toy",
+    "seed": 7,
+    "configurations": 3,
+    "trainer": "tests.service.toy:train",
     "arms": ["initial", "online", "rerun", "grid"],
     "grid": {"points": {"log10_l2": 2, "input_noise_std": 2}, "replicates": 2},
-    "models": [{"hidden": [8]}, {"hidden": [16]}], "inner": {"steps": 100},
+    "models": [{"hidden": [8]}, {"hidden": [16]}],
+    "inner": {"steps": 100},
 }
 
 

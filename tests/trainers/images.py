@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tests.trainers.problems import PLAIN
 from trainers import Member, Point, Problem, TrainConfig, train
 from trainers.config import DataConfig, HyperparameterConfig, InnerConfig, ModelConfig, OuterConfig, Range
-from trainers.data import Split
+from trainers.data.split import Split
 
 STEP = 1e-5  # of the central differences
 ALL_KINDS = HyperparameterConfig(
@@ -105,6 +105,13 @@ def with_batch_norm(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """Batch normalisation of vectors, twice, one of them in use at two places."""
     shared = nn.BatchNorm1d(5)
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(int(np.prod(input_shape)), 5), shared, nn.Tanh(), nn.Linear(5, 5), shared, nn.Tanh(),
-        nn.BatchNorm1d(5, affine=False, eps=1e-3), nn.Linear(5, classes),
+        nn.Flatten(),
+        nn.Linear(int(np.prod(input_shape)), 5),
+        shared,
+        nn.Tanh(),
+        nn.Linear(5, 5),
+        shared,
+        nn.Tanh(),
+        nn.BatchNorm1d(5, affine=False, eps=1e-3),
+        nn.Linear(5, classes),
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainers.config import DataConfig, HyperparameterConfig, InnerConfig, ModelConfig, OuterConfig, Range, TrainConfig
-from trainers.data import Split
+from trainers.data.split import Split
 from trainers.problem import Problem, build_problem
 
 LN10 = 2.302585092994046
@@ -26,8 +26,14 @@ def random_split(seed: int, sizes: tuple[int, int, int] = (24, 13, 10), features
 
 
 PLAIN: dict[str, Any] = {  # one exact step after each inner step, and no economies where it is ``forward``
-    "estimator": "t1t2", "every": 1, "batch_size": 0, "schedule": "constant",
-    "tangent_batch": 0, "tangent_every": 1, "antithetic": False, "averaging": 0.0,
+    "estimator": "t1t2",
+    "every": 1,
+    "batch_size": 0,
+    "schedule": "constant",
+    "tangent_batch": 0,
+    "tangent_every": 1,
+    "antithetic": False,
+    "averaging": 0.0,
 }
 
 

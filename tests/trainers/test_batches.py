@@ -95,8 +95,12 @@ def test_noise_is_standard_normal(dtype):
 
 def test_steps_sites_and_members_have_independent_noise():
     source = noise([3, 4], [(60,), (60,)], 50)
-    draws = {(member, site, step): source.at(step)[site][member].clone() for step in (0, 1, 2) for site in (0, 1)
-             for member in (0, 1)}
+    draws = {
+        (member, site, step): source.at(step)[site][member].clone()
+        for step in (0, 1, 2)
+        for site in (0, 1)
+        for member in (0, 1)
+    }
     for one, a in draws.items():
         for other, b in draws.items():
             correlation = float((a * b).mean())

@@ -51,10 +51,20 @@ def test_a_training_goes_on_bit_for_bit_from_whatever_step(estimator, optimiser)
         assert bits(rest) == bits(after(whole, checkpoint.step))
 
 
-@pytest.mark.parametrize("outer", [
-    {"warmup_steps": 9}, {"optimiser": "sgd"}, {"tangent_batch": 3}, {"tangent_every": 2}, {"memory": 1.0},
-    {"batch_size": 0}, {"antithetic": True}, {"averaging": 0.9}, {"averaging": 0.9, "tangent_every": 2},
-])
+@pytest.mark.parametrize(
+    "outer",
+    [
+        {"warmup_steps": 9},
+        {"optimiser": "sgd"},
+        {"tangent_batch": 3},
+        {"tangent_every": 2},
+        {"memory": 1.0},
+        {"batch_size": 0},
+        {"antithetic": True},
+        {"averaging": 0.9},
+        {"averaging": 0.9, "tangent_every": 2},
+    ],
+)
 def test_whatever_the_outer_steps_are(outer):
     problem, config = problem_of("forward", "momentum", outer)
     whole = run(problem, config, MEMBERS, checkpoint_every=5)
@@ -100,12 +110,21 @@ def test_a_checkpoint_holds_everything_that_changes():
     outer = {"estimator": "forward"}
     config = small_config(inner={"steps": 4, "optimiser": "adam"}, outer=outer, hyperparameters=kinds)
     problem = small_problem(config)
-    (saved,) = checkpoints(run(problem, config, [Member(1, {"input_noise_std": 0.1, "label_smoothing": 0.1})] * 3,
-                               checkpoint_every=3))
+    (saved,) = checkpoints(
+        run(problem, config, [Member(1, {"input_noise_std": 0.1, "label_smoothing": 0.1})] * 3, checkpoint_every=3)
+    )
     size = problem.network.size
     shapes = {name: tuple(t.shape) for name, t in saved.tensors.items()}
-    wanted = {"theta": (3, size), "h": (3, 2), "z": (3, 2, size), "inner.mean": (3, size), "inner.square": (3, size),
-              "outer.mean": (3, 2), "outer.square": (3, 2), "z_state.mean": (3, 2, size)}
+    wanted = {
+        "theta": (3, size),
+        "h": (3, 2),
+        "z": (3, 2, size),
+        "inner.mean": (3, size),
+        "inner.square": (3, size),
+        "outer.mean": (3, 2),
+        "outer.square": (3, 2),
+        "z_state.mean": (3, 2, size),
+    }
     assert wanted.items() <= shapes.items()
 
 
@@ -162,10 +181,18 @@ def test_pickles_are_refused_unopened():
     assert Trap.sprung  # the trap does work
 
 
-@pytest.mark.parametrize("metadata", [
-    None, {}, {"format": "pt"}, {"version": "1"}, {"step": "3"}, {"version": "1", "step": "three"},
-    {"version": "99", "step": "3"},
-])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        {},
+        {"format": "pt"},
+        {"version": "1"},
+        {"step": "3"},
+        {"version": "1", "step": "three"},
+        {"version": "99", "step": "3"},
+    ],
+)
 def test_safetensors_of_something_else_are_refused(metadata):
     with pytest.raises(ConfigError, match="checkpoint"):
         loads(safetensors.torch.save({"theta": torch.zeros(2)}, metadata))
@@ -188,13 +215,28 @@ def foreign(name: str) -> tuple[Problem, TrainConfig, list[Member], bool]:
         return *problem_of("forward", "momentum"), MEMBERS, True
     if name == "another estimator":
         return *problem_of("t1t2", "adam"), MEMBERS, True
-    changed = replace(config, dtype="float32") if name == "another type" else replace(
-        config, model=replace(config.model, hidden=(4, 5)))
+    changed = (
+        replace(config, dtype="float32")
+        if name == "another type"
+        else replace(config, model=replace(config.model, hidden=(4, 5)))
+    )
     return small_problem(changed), changed, MEMBERS, True
 
 
-@pytest.mark.parametrize("name", ["another pack", "another arm", "other seeds", "other starts", "fewer steps",
-                                  "another optimiser", "another estimator", "another type", "another model"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "another pack",
+        "another arm",
+        "other seeds",
+        "other starts",
+        "fewer steps",
+        "another optimiser",
+        "another estimator",
+        "another type",
+        "another model",
+    ],
+)
 def test_a_checkpoint_of_another_training_is_refused(saved, name):
     problem, config, members, online = foreign(name)
     with pytest.raises(ConfigError, match=r"checkpoint.*must be"):
@@ -257,8 +299,14 @@ save(checkpoint, path)
 def test_a_process_killed_in_the_middle_of_a_write_leaves_the_old_file(saved, tmp_path):
     path = tmp_path / "checkpoint"
     save(saved, path)
-    died = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(path)], cwd=ROOT, capture_output=True,
-                          text=True, check=False, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"})
+    died = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_WRITING, str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+    )
     assert died.stdout == "writing\n"
     assert died.returncode == -signal.SIGXFSZ
     assert len(list(tmp_path.iterdir())) == 2  # what it had begun to write is under another name

@@ -56,16 +56,25 @@ REFUSED = [
     (HyperparameterConfig, {"hidden_noise_std": Range(-0.1, 0.5)}, ["hidden_noise_std.low", "-0.1", "at least 0"]),
     (HyperparameterConfig, {"label_smoothing": Range(0.0, 1.0)}, ["label_smoothing", "high=1.0", "[0, 1)"]),
     (HyperparameterConfig, {"label_smoothing": Range(-0.1, 0.5)}, ["label_smoothing", "low=-0.1", "[0, 1)"]),
-    (HyperparameterConfig, {"input_noise_std": Range(0, 1, scope="layer")},
-     ["input_noise_std.scope", "'layer'", "'tied'"]),
+    (
+        HyperparameterConfig,
+        {"input_noise_std": Range(0, 1, scope="layer")},
+        ["input_noise_std.scope", "'layer'", "'tied'"],
+    ),
     (HyperparameterConfig, {"label_smoothing": Range(0, 0.5, scope="layer")}, ["label_smoothing.scope", "'tied'"]),
-    (HyperparameterConfig, {"hidden_noise_std": Range(0, 1, scope="group")},
-     ["hidden_noise_std.scope", "'group'", "'tied' or 'layer'"]),
+    (
+        HyperparameterConfig,
+        {"hidden_noise_std": Range(0, 1, scope="group")},
+        ["hidden_noise_std.scope", "'group'", "'tied' or 'layer'"],
+    ),
     (HyperparameterConfig, {"log10_l2": Range(-5, -2, scope="group")}, ["l2_groups", "{}", "if, and only if"]),
     (HyperparameterConfig, {"l2_groups": {"a": ("*",)}}, ["l2_groups", "'a'", "if, and only if"]),
     (HyperparameterConfig, {"custom": {"flip": BOX}}, ["hyperparameters.custom", "'flip'", "module:attribute"]),
-    (HyperparameterConfig, {"custom": {"my:flip": Range(0, 1, scope="layer")}},
-     ["hyperparameters.custom.my:flip.scope", "'layer'", "'tied'"]),
+    (
+        HyperparameterConfig,
+        {"custom": {"my:flip": Range(0, 1, scope="layer")}},
+        ["hyperparameters.custom.my:flip.scope", "'layer'", "'tied'"],
+    ),
     (InnerConfig, {"learning_rate": 0.0}, ["inner.learning_rate", "= 0.0", "above 0"]),
     (InnerConfig, {"learning_rate": math.inf}, ["inner.learning_rate", "= inf", "finite"]),
     (InnerConfig, {"steps": 0}, ["inner.steps", "= 0", "at least 1"]),
@@ -107,7 +116,9 @@ def test_a_refusal_names_the_value_what_is_allowed_and_where(kind, settings, par
 
 
 NUMBERS = [
-    (where, field.name) for where, kind in KINDS.items() for field in dataclasses.fields(kind)
+    (where, field.name)
+    for where, kind in KINDS.items()
+    for field in dataclasses.fields(kind)
     if field.type in ("int", "float")
 ]
 
@@ -143,14 +154,17 @@ def test_whole_numbers_may_stand_for_others():
     assert InnerConfig(learning_rate=1).learning_rate == 1
 
 
-@pytest.mark.parametrize(("model", "label"), [
-    (ModelConfig(), "mlp-64"),
-    (ModelConfig(hidden=(200, 100)), "mlp-200-100"),
-    (ModelConfig(hidden=()), "mlp"),
-    (ModelConfig("cnn"), "cnn-8-16"),
-    (ModelConfig("cnn", channels=(4,), batch_norm=True), "cnn-4-bn"),
-    (ModelConfig("package.module:function"), "package.module:function"),
-])
+@pytest.mark.parametrize(
+    ("model", "label"),
+    [
+        (ModelConfig(), "mlp-64"),
+        (ModelConfig(hidden=(200, 100)), "mlp-200-100"),
+        (ModelConfig(hidden=()), "mlp"),
+        (ModelConfig("cnn"), "cnn-8-16"),
+        (ModelConfig("cnn", channels=(4,), batch_norm=True), "cnn-4-bn"),
+        (ModelConfig("package.module:function"), "package.module:function"),
+    ],
+)
 def test_a_model_has_a_name_in_tables(model, label):
     assert model.label == label
 

@@ -25,7 +25,7 @@ from trainers.hyperparameters import (
     penalty_strength,
     penalty_strengths,
 )
-from trainers.mlp import parameters_of
+from trainers.networks.perceptron.network import parameters_of
 
 BOX, L2 = Range(0.0, 0.5), Range(-5.5, -2.5)
 PARAMETERS = parameters_of(4, (3, 5), 2)  # 15, 20 and 12 entries in its three layers
@@ -45,8 +45,13 @@ def names(config: HyperparameterConfig, hidden: tuple[int, ...] = (3, 5)) -> tup
 def test_columns_are_named_in_one_order():
     assert names(HyperparameterConfig()) == ("log10_l2", "input_noise_std")
     assert names(ALL_KINDS) == (
-        "log10_l2_layer1", "log10_l2_layer2", "log10_l2_layer3", "input_noise_std",
-        "hidden_noise_std_layer1", "hidden_noise_std_layer2", "label_smoothing",
+        "log10_l2_layer1",
+        "log10_l2_layer2",
+        "log10_l2_layer3",
+        "input_noise_std",
+        "hidden_noise_std_layer1",
+        "hidden_noise_std_layer2",
+        "label_smoothing",
     )
     assert names(SCOPES["group"]) == ("log10_l2_weights", "log10_l2_last_bias", "input_noise_std")
     custom = HyperparameterConfig(
@@ -130,20 +135,35 @@ def test_the_tied_penalty_covers_biases_as_in_the_slides():
     torch.testing.assert_close(after / problem.network.initial(3), torch.full_like(after, 0.9), rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize(("config", "message"), [
-    (HyperparameterConfig(log10_l2=Range(-5, -2, scope="group"), l2_groups={"a": ("4.*",)}),
-     r"hyperparameters.l2_groups.a = \['4.\*'\]: matches no parameter; the parameters are \['1.weight', '1.bias'"),
-    (HyperparameterConfig(log10_l2=Range(-5, -2, scope="group"), l2_groups={"a": ("1.*",), "b": ("*.bias",)}),
-     r"hyperparameters.l2_groups.b = \['\*.bias'\]: parameter 1.bias is in two groups; the parameters are"),
-    (HyperparameterConfig(log10_l2=None, input_noise_std=None), "hyperparameters: none given; name at least one"),
-    (HyperparameterConfig(custom={"tests.trainers.regularisers:contrast": BOX, "tests.trainers.images:contrast": BOX}),
-     r"hyperparameters.custom = 'tests.trainers.images:contrast': cannot be loaded \(.*no attribute 'contrast'"),
-    (HyperparameterConfig(custom={"no_such_module:contrast": BOX}),
-     r"hyperparameters.custom = 'no_such_module:contrast': cannot be loaded \(No module named 'no_such_module'"),
-    (HyperparameterConfig(custom={"tests.trainers.regularisers:quartic": BOX}),
-     "hyperparameters.custom = 'tests.trainers.regularisers:quartic': must be a trainers.hyperparameters.Regulariser, "
-     "not function"),
-])
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            HyperparameterConfig(log10_l2=Range(-5, -2, scope="group"), l2_groups={"a": ("4.*",)}),
+            r"hyperparameters.l2_groups.a = \['4.\*'\]: matches no parameter; the parameters are \['1.weight', '1",
+        ),
+        (
+            HyperparameterConfig(log10_l2=Range(-5, -2, scope="group"), l2_groups={"a": ("1.*",), "b": ("*.bias",)}),
+            r"hyperparameters.l2_groups.b = \['\*.bias'\]: parameter 1.bias is in two groups; the parameters are",
+        ),
+        (HyperparameterConfig(log10_l2=None, input_noise_std=None), "hyperparameters: none given; name at least one"),
+        (
+            HyperparameterConfig(
+                custom={"tests.trainers.regularisers:contrast": BOX, "tests.trainers.images:contrast": BOX}
+            ),
+            r"hyperparameters.custom = 'tests.trainers.images:contrast': cannot be loaded \(.*no attribute 'contrast'",
+        ),
+        (
+            HyperparameterConfig(custom={"no_such_module:contrast": BOX}),
+            r"hyperparameters.custom = 'no_such_module:contrast': cannot be loaded \(No module named 'no_such_module'",
+        ),
+        (
+            HyperparameterConfig(custom={"tests.trainers.regularisers:quartic": BOX}),
+            "hyperparameters.custom = 'tests.trainers.regularisers:quartic': must be a "
+            "trainers.hyperparameters.Regulariser, not function",
+        ),
+    ],
+)
 def test_what_does_not_fit_the_network_is_refused(config, message):
     with pytest.raises(ConfigError, match=message):
         lay_out(config, PARAMETERS, 2)

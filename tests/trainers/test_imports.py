@@ -24,7 +24,9 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 """
 
-TRAINS = ABSENT + """
+TRAINS = (
+    ABSENT
+    + """
 import json
 import pkgutil
 from trainers import Member, Result, TrainConfig, train, load_problem
@@ -41,6 +43,7 @@ print(json.dumps({"status": result.status, "first": records[0].t2_loss, "last": 
                   "moved": result.final != start,
                   "loaded": sorted(Absent.names & {name.partition(".")[0] for name in sys.modules})}))
 """
+)
 
 
 def python(code: str) -> str:

@@ -25,8 +25,11 @@ def test_a_pack_beyond_the_memory_is_refused_with_the_largest_that_fits(monkeypa
     monkeypatch.setattr(memory, "available", lambda device: 3 * each + each // 2)
     members = [Member(seed, TUNED) for seed in range(4)]
     assert len(results(run(problem, config, members[:3]))) == 3
-    with pytest.raises(ConfigError, match=r"P = 4: needs about 0.00 GiB, and 0.00 GiB are available on cpu: P must be "
-                                          "at most 3"):
+    with pytest.raises(
+        ConfigError,
+        match=r"P = 4: needs about 0.00 GiB, and 0.00 GiB are available on cpu: P must be "
+        "at most 3",
+    ):
         run(problem, config, members)
     assert len(results(run(problem, config, members, online=False))) == 4  # which needs less
 
@@ -43,11 +46,18 @@ def test_a_pack_is_refused_before_anything_is_drawn_for_it():
         run(small_problem(config), config, Endless([Member(1, TUNED)]))
 
 
-@pytest.mark.parametrize(("inner", "outer"), [
-    ({"optimiser": "momentum"}, {}), ({"optimiser": "adam"}, {}), ({}, {"estimator": "neumann"}),
-    ({}, {"estimator": "forward"}), ({}, {"estimator": "forward", "averaging": 0.9}), ({"batch_size": 24}, {}),
-    ({}, {"estimator": "forward", "antithetic": True}),
-])
+@pytest.mark.parametrize(
+    ("inner", "outer"),
+    [
+        ({"optimiser": "momentum"}, {}),
+        ({"optimiser": "adam"}, {}),
+        ({}, {"estimator": "neumann"}),
+        ({}, {"estimator": "forward"}),
+        ({}, {"estimator": "forward", "averaging": 0.9}),
+        ({"batch_size": 24}, {}),
+        ({}, {"estimator": "forward", "antithetic": True}),
+    ],
+)
 def test_what_is_kept_besides_is_counted(inner, outer):
     plain = small_config()
     more = replace(plain, inner=replace(plain.inner, **inner), outer=replace(plain.outer, **outer))

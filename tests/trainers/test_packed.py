@@ -32,10 +32,19 @@ def config_of(estimator: str, optimiser: str = "sgd", steps: int = 200, record_e
     return small_config(inner=inner, outer=outer, record_every=record_every)
 
 
-@pytest.mark.parametrize(("estimator", "optimiser"), [
-    ("t1t2", "sgd"), ("t1t2", "adam"), ("forward", "sgd"), ("forward", "momentum"), ("forward", "adam"),
-    ("t1t2_at_theta", "momentum"), ("seed_literal", "sgd"), ("neumann", "adam"),
-])
+@pytest.mark.parametrize(
+    ("estimator", "optimiser"),
+    [
+        ("t1t2", "sgd"),
+        ("t1t2", "adam"),
+        ("forward", "sgd"),
+        ("forward", "momentum"),
+        ("forward", "adam"),
+        ("t1t2_at_theta", "momentum"),
+        ("seed_literal", "sgd"),
+        ("neumann", "adam"),
+    ],
+)
 def test_a_member_equals_itself_alone_after_200_steps(estimator, optimiser):
     config = config_of(estimator, optimiser)
     problem = small_problem(config)
@@ -50,12 +59,15 @@ def test_a_member_equals_itself_alone_after_200_steps(estimator, optimiser):
 def test_with_every_kind_of_hyperparameter_too(estimator, activation):
     outer = {"estimator": estimator, "every": 10, "batch_size": 5, "tangent_batch": 4 if estimator == "forward" else 0}
     inner = {"steps": 60, "learning_rate": 0.1}
-    config = small_config(
-        activation=activation, inner=inner, outer=outer, hyperparameters=ALL_KINDS, record_every=30
-    )
+    config = small_config(activation=activation, inner=inner, outer=outer, hyperparameters=ALL_KINDS, record_every=30)
     problem = small_problem(config)
-    low, high = ({name: box.low + part * (box.high - box.low) for name, box in
-                  zip(problem.layout.names, problem.layout.ranges, strict=True)} for part in (0.2, 0.7))
+    low, high = (
+        {
+            name: box.low + part * (box.high - box.low)
+            for name, box in zip(problem.layout.names, problem.layout.ranges, strict=True)
+        }
+        for part in (0.2, 0.7)
+    )
     members = [Member(1, low), Member(2, high), Member(1, high)]
     packed = run(problem, config, members)
     for position, member in enumerate(members[:2]):
@@ -95,8 +107,14 @@ def diverging(estimator: str, steps: int = 200, record_every: int = 20) -> tuple
 
 
 @pytest.mark.parametrize("estimator", ["t1t2", "neumann", "forward"])
-@pytest.mark.parametrize("bad", [BAD, Member(12, {"log10_l2": 40.0, "input_noise_std": 0.6}),
-                                 Member(12, {"log10_l2": -3.0, "input_noise_std": 1e308})])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        BAD,
+        Member(12, {"log10_l2": 40.0, "input_noise_std": 0.6}),
+        Member(12, {"log10_l2": -3.0, "input_noise_std": 1e308}),
+    ],
+)
 def test_a_member_that_diverges_changes_no_bit_of_the_others(estimator, bad):
     problem, config = diverging(estimator)
     sound = run(problem, config, MEMBERS[:3])
@@ -111,8 +129,9 @@ def ended(records: list[Record], member: int) -> None:
     """What the records of a diverged member must say."""
     path, result = points(records, member), results(records)[member]
     assert result.status == "diverged"
-    assert all(math.isnan(getattr(result, name)) for name in
-               ("t1_loss", "t2_loss", "t2_error", "test_loss", "test_error"))
+    assert all(
+        math.isnan(getattr(result, name)) for name in ("t1_loss", "t2_loss", "t2_error", "test_loss", "test_error")
+    )
     assert result.steps == path[-1].step
     assert not (math.isfinite(path[-1].t1_loss) and math.isfinite(path[-1].t2_loss))
     assert all(math.isfinite(point.t2_loss) for point in path[:-1])

@@ -12,7 +12,7 @@ from tests.trainers.images import differences, image_config, image_split, last_p
 from tests.trainers.runs import results, run
 from trainers import ConfigError, Member
 from trainers.config import HyperparameterConfig, ModelConfig, Range
-from trainers.module import StackedModule
+from trainers.networks.module.network import StackedModule
 from trainers.problem import boxes, build_problem
 
 
@@ -85,13 +85,21 @@ def test_a_penalty_counts_into_the_gradient_but_not_into_the_recorded_loss():
 
 def test_a_perceptron_keeps_its_hyperparameters_when_a_regulariser_is_added():
     named = HyperparameterConfig(
-        log10_l2=Range(-5.0, -2.0, scope="group"), l2_groups={"first": ("1.*",), "rest": ("[2-9].*",)},
-        hidden_noise_std=Range(0.0, 0.5, scope="layer"), custom={reference("contrast"): Range(0.0, 0.5)},
+        log10_l2=Range(-5.0, -2.0, scope="group"),
+        l2_groups={"first": ("1.*",), "rest": ("[2-9].*",)},
+        hidden_noise_std=Range(0.0, 0.5, scope="layer"),
+        custom={reference("contrast"): Range(0.0, 0.5)},
     )
     config = image_config(ModelConfig(hidden=(5, 4)), named)
     problem = build_problem(config, image_split())
-    names = ["log10_l2_first", "log10_l2_rest", "input_noise_std", "hidden_noise_std_layer1", "hidden_noise_std_layer2",
-             "contrast"]
+    names = [
+        "log10_l2_first",
+        "log10_l2_rest",
+        "input_noise_std",
+        "hidden_noise_std_layer1",
+        "hidden_noise_std_layer2",
+        "contrast",
+    ]
     assert list(problem.layout.names) == list(boxes(config)) == names
 
 

@@ -11,14 +11,23 @@ from trainers.seeding import Stream, generator, step_seed, stream_key
 
 def test_streams_keep_their_numbers():
     assert {s.name: s.value for s in Stream} == {
-        "WEIGHTS": 0, "T1_ORDER": 1, "T2_ORDER": 2, "NOISE": 3, "SEED_LITERAL": 4
+        "WEIGHTS": 0,
+        "T1_ORDER": 1,
+        "T2_ORDER": 2,
+        "NOISE": 3,
+        "SEED_LITERAL": 4,
     }
 
 
 def test_step_seeds_are_splitmix64():
     """The reference outputs of splitmix64.c (Vigna) for the seed 1234567."""
-    published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431,
-                 16408922859458223821]
+    published = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
     assert [step_seed(1234567, step) for step in range(5)] == published
 
 

@@ -1,0 +1,214 @@
+"""Pictures of what the method costs, what the same compute buys elsewhere, and how several studies compare."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from analysis.plots import style
+from analysis.plots.split import thinned
+
+SEED_RATIO = 1.12  # the seed's "2 s (12 %)"
+
+
+def overhead_plot(ax: Axes, ratios: pd.DataFrame, summary: pd.DataFrame) -> Axes:
+    """Time of a T1-T2 run over that of the same training with fixed hyperparameters: every pair, and the mean by model.
+
+    ``ratios``: model, ratio; ``summary``: model, ratio (geometric mean), low, high, n.
+    """
+    rows = [m for m in summary["model"] if m != "all"] or list(summary["model"])
+    for place, model in enumerate(rows):
+        part = thinned(ratios[ratios["model"] == model], 400)
+        spread = 0.3 * (np.modf(np.arange(len(part)) * 0.6180339887)[0] - 0.5)  # golden-ratio jitter: no random draw
+        ax.scatter(
+            part["ratio"],
+            place + spread,
+            s=12,
+            c=style.SKY,
+            alpha=0.7,
+            linewidths=0,
+            zorder=2,
+            rasterized=len(part) > 200,
+        )
+        row = summary[summary["model"] == model].iloc[0]
+        if np.isfinite(row["low"]) and np.isfinite(row["high"]):
+            ax.plot([row["low"], row["high"]], [place, place], color=style.INK, linewidth=2.2, zorder=3)
+        ax.plot(row["ratio"], place, "D", color=style.BLUE, markeredgecolor="white", markersize=8, zorder=4)
+        ax.annotate(
+            f"{row['ratio']:.2f}",
+            (row["ratio"], place),
+            xytext=(0, 12),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8.5,
+            fontweight="bold",
+            zorder=5,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8},
+        )
+    ax.axvline(1.0, color=style.INK, linewidth=0.8, zorder=1)
+    ax.axvline(SEED_RATIO, color=style.VERMILLION, linewidth=1.0, linestyle="--", zorder=1)
+    ax.annotate(
+        "seed: 1.12",
+        (SEED_RATIO, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        color=style.VERMILLION,
+        fontsize=8,
+        ha="center",
+    )
+    ax.set(
+        yticks=range(len(rows)),
+        yticklabels=rows,
+        ylim=(len(rows) - 0.4, -0.6),
+        xlabel="training time, T1-T2 run / initial run",
+    )
+    ax.xaxis.set_major_locator(MaxNLocator(7))
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def expected_best_plot(ax: Axes, curve: pd.DataFrame, metric: str = "test_loss") -> Axes:
+    """The expected result of the run that one would choose on T2, over the compute spent, by method with intervals.
+
+    ``curve``: method, trainings (compute in fixed-hyperparameter trainings), expected, low, high.
+    """
+    methods = curve.sort_values("trainings", kind="stable").groupby("method", sort=False)
+    for (method, part), (colour, marker, dashes) in zip(methods, style.SERIES, strict=False):
+        ax.plot(
+            part["trainings"],
+            part["expected"],
+            color=colour,
+            marker=marker,
+            linestyle=dashes,
+            markersize=4.5,
+            markeredgecolor="white",
+            label=str(method),
+            zorder=3,
+        )
+        ax.fill_between(part["trainings"], part["low"], part["high"], color=colour, alpha=0.15, linewidth=0, zorder=1)
+    ax.set(
+        xlabel="compute (trainings with fixed hyperparameters)",
+        ylabel=f"{style.metric_label(metric)} of the run chosen on T2",
+    )
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_major_locator(MaxNLocator(6))
+    style.legend_above(ax, 3)
+    return ax
+
+
+def contraction_plot(ax: Axes, frame: pd.DataFrame) -> Axes:
+    """The spread of the ends over the spread of the starts, with intervals, one line for each direction and model.
+
+    ``frame``: label, std_ratio, std_ratio_low, std_ratio_high. Below 1 the runs came together, above 1 they spread.
+    """
+    for place, (_, row) in enumerate(frame.iterrows()):
+        if np.isfinite(row["std_ratio_low"]) and np.isfinite(row["std_ratio_high"]):
+            ax.plot(
+                [row["std_ratio_low"], row["std_ratio_high"]], [place, place], color=style.INK, linewidth=1.6, zorder=2
+            )
+        ax.plot(row["std_ratio"], place, "o", color=style.BLUE, markeredgecolor="white", markersize=7, zorder=3)
+    ax.axvline(1.0, color=style.INK, linewidth=0.8, linestyle="--", zorder=1)
+    ax.set(
+        yticks=range(len(frame)),
+        yticklabels=list(frame["label"]),
+        ylim=(len(frame) - 0.4, -0.6),
+        xlabel="standard deviation of the ends / of the starts",
+    )
+    ax.set_xlim(left=0)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    return ax
+
+
+def comparison_region(ax: Axes, rows: pd.DataFrame) -> Axes:
+    """Share of the runs that start (hollow) and end (filled) in the region, and the region's share of the box (bar).
+
+    ``rows``: label, start_share, end_share (+ ``_low``, ``_high``), volume.
+    """
+    for place, (_, row) in enumerate(rows.iterrows()):
+        ax.barh(
+            place,
+            row["volume"],
+            height=0.5,
+            color=style.FAINT,
+            zorder=0,
+            label="region's share of the box" if place == 0 else None,
+        )
+        for stem, fill, shift, words in (
+            ("start_share", "white", -0.14, "starts"),
+            ("end_share", style.BLUE, 0.14, "ends"),
+        ):
+            ax.plot(
+                [row[f"{stem}_low"], row[f"{stem}_high"]],
+                [place + shift] * 2,
+                color=style.BLUE,
+                linewidth=1.3,
+                zorder=2,
+            )
+            ax.plot(
+                row[stem],
+                place + shift,
+                "o",
+                color=style.BLUE,
+                markerfacecolor=fill,
+                markersize=6.5,
+                zorder=3,
+                label=f"{words} inside" if place == 0 else None,
+                linestyle="none",
+            )
+    ax.set(xlim=(0, 1.02), xlabel="share inside the optimal region")
+    ax.xaxis.set_major_formatter(style.percent)
+    return _rows(ax, rows)
+
+
+def comparison_loss(ax: Axes, rows: pd.DataFrame) -> Axes:
+    """Mean test loss of the T1-T2 runs and of their reruns; the best fixed cell's as a tick."""
+    for column, colour, marker, words, shift in (
+        ("online_test_loss", style.BLUE, "o", "T1-T2", -0.14),
+        ("rerun_test_loss", style.GREEN, "^", "rerun", 0.14),
+        ("best_cell_test_loss", style.INK, "|", "best grid cell", 0.0),
+    ):
+        if column in rows:
+            place = np.arange(len(rows)) + shift
+            ax.plot(
+                rows[column],
+                place,
+                marker,
+                color=colour,
+                linestyle="none",
+                zorder=3,
+                label=words,
+                markersize=14 if marker == "|" else 7,
+                markeredgecolor=colour if marker == "|" else "white",
+                markeredgewidth=2 if marker == "|" else 0.7,
+            )
+            if f"{column}_low" in rows:
+                ax.hlines(place, rows[f"{column}_low"], rows[f"{column}_high"], color=colour, linewidth=1.3)
+    ax.set_xlabel("mean test loss")
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    return _rows(ax, rows)
+
+
+def comparison_cost(ax: Axes, rows: pd.DataFrame) -> Axes:
+    """Time of a T1-T2 run in multiples of a training with fixed hyperparameters, with intervals."""
+    place = np.arange(len(rows))
+    ax.hlines(place, rows["cost_low"], rows["cost_high"], color=style.INK, linewidth=1.6, zorder=2)
+    ax.plot(rows["cost"], place, "D", color=style.BLUE, markeredgecolor="white", markersize=7, zorder=3)
+    ax.axvline(1.0, color=style.INK, linewidth=0.8, linestyle="--", zorder=1)
+    ax.set_xlabel("time / fixed training")
+    ax.set_xlim(left=0)
+    return _rows(ax, rows)
+
+
+def _rows(ax: Axes, rows: pd.DataFrame) -> Axes:
+    ax.set(yticks=range(len(rows)), yticklabels=list(rows["label"]), ylim=(len(rows) - 0.4, -0.6))
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    if ax.get_legend_handles_labels()[0]:
+        style.legend_above(ax, 1)
+    return ax

@@ -1,0 +1,311 @@
+"""Pictures of the optimal region: the response surface with the runs on it, and the regions of several models.
+
+Every function takes the frames of :mod:`analysis`, draws into the given axes and returns them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from analysis.plots import style
+from analysis.statistics.frames import Boxes, Floats
+from analysis.statistics.region import Region
+
+LEVELS = 15
+LATTICE = 40_000  # points of the box at which a region's extent is looked for
+AT_CLAMP = 1e-6  # of the box: nearer to its edge, a value is on the clamp (float32 rounds)
+
+
+def region_convergence(
+    ax: Axes,
+    online: pd.DataFrame,
+    trajectories: pd.DataFrame | None,
+    boxes: Boxes,
+    region: Region | None = None,
+    names: Sequence[str] | None = None,
+) -> Axes:
+    """Where the runs start, walk and end, over the surface of the fixed-hyperparameter loss.
+
+    ``online`` holds one row a run with ``{name}_initial`` and ``{name}_final``; ``trajectories`` run_id, step and one
+    column a hyperparameter, of these runs or more (None: starts and ends alone). ``names`` are the two axes, by default
+    the first two of ``boxes``; where the surface has more, the picture is its slice through the optimum. With one
+    hyperparameter the second axis is the T2 loss. Hollow: starts. Filled: ends, blue inside the region and vermillion
+    outside, a square on a clamp.
+    """
+    pair = list(names or boxes)[:2]
+    if len(pair) < 2:
+        return _one_dimension(ax, online, boxes, pair[0], region)
+    first, second = pair
+    if region is not None and {first, second} <= set(region.surface.names):
+        _surface(ax, region, boxes, first, second)
+    if trajectories is not None:
+        starts = online.set_index("run_id")
+        walked = trajectories[trajectories["run_id"].isin(starts.index)]
+        for run_id, path in walked.groupby("run_id", sort=False):
+            begin = starts.loc[run_id]
+            ax.plot(
+                np.r_[begin[f"{first}_initial"], path[first]],
+                np.r_[begin[f"{second}_initial"], path[second]],
+                color="#222222",
+                linewidth=0.7,
+                alpha=_fade(len(starts), 0.6),
+                zorder=3,
+            )
+    _marks(
+        ax,
+        online,
+        [f"{first}_initial", f"{second}_initial"],
+        [f"{first}_final", f"{second}_final"],
+        boxes,
+        pair,
+        region,
+    )
+    _frame(ax, boxes[first], boxes[second])
+    ax.set(xlabel=style.hyperparameter_label(first), ylabel=style.hyperparameter_label(second))
+    return ax
+
+
+def region_legend(axes: int = 2, surface: bool = True, trajectories: bool = True) -> list[Artist]:
+    """The key of :func:`region_convergence` over ``axes`` hyperparameters, for a legend of the whole figure."""
+
+    def mark(label: str, marker: str, colour: str) -> Line2D:
+        return Line2D(
+            [],
+            [],
+            linestyle="none",
+            marker=marker,
+            color=colour,
+            markeredgecolor="white",
+            markersize=6.5,
+            markeredgewidth=0.7,
+            label=label,
+        )
+
+    start = mark("start" if axes > 1 else "start, on the surface", "o", "white")
+    start.set(markeredgecolor="#222222", markersize=5.5)
+    keys: list[Artist] = [start]
+    if trajectories and axes > 1:
+        keys.append(Line2D([], [], color="#222222", linewidth=0.9, label="trajectory"))
+    if surface:
+        keys += [mark("end inside the region", "o", style.BLUE), mark("end outside", "o", style.VERMILLION)]
+    else:
+        keys.append(mark("end", "o", style.GREY))
+    keys.append(mark("end on a clamp", "s", style.GREY))
+    if surface and axes > 1:
+        keys.append(Line2D([], [], color="black", linewidth=1.8, label="optimal region"))
+        keys.append(Line2D([], [], marker="+", color="#444444", linestyle="none", markersize=5, label="grid cell"))
+    elif surface:
+        keys.append(Patch(color=style.SKY, alpha=0.35, linewidth=0, label="optimal region"))
+        keys.append(Line2D([], [], color=style.INK, label="fixed, ± seed noise"))
+    return keys
+
+
+def surface_levels(values: Floats) -> Floats:
+    """Contour levels that are fine near the minimum, where the region lies, and coarse on the slopes."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    high = high if high > low else low + 1e-9
+    return np.asarray(low + (high - low) * np.linspace(0.0, 1.0, LEVELS) ** 2)
+
+
+def surface_slice(region: Region, boxes: Boxes, first: str, second: str, k: int = 121) -> tuple[Floats, Floats, Floats]:
+    """Two axes [k] and the surface on them [k, k] (rows: ``second``); the region is where it is ≤ ``region.threshold``.
+
+    Hyperparameters beyond the two are held at the surface's optimum.
+    """
+    x, y = np.linspace(*boxes[first], k), np.linspace(*boxes[second], k)
+    mesh = dict(zip((first, second), (m.ravel() for m in np.meshgrid(x, y)), strict=True))
+    points = np.stack([mesh.get(h, np.full(k * k, region.optimum[h])) for h in region.surface.names], axis=1)
+    return x, y, region.surface.predict(points).reshape(k, k)
+
+
+def extents(region: Region) -> dict[str, tuple[float, float]]:
+    """Hyperparameter -> the lowest and the highest value that occur in the region, whatever the others are."""
+    axes, values = region.surface.lattice(int(LATTICE ** (1 / len(region.surface.names))))
+    inside = np.argwhere(values <= region.threshold)
+    if not len(inside):
+        return {}
+    return {
+        h: (float(axis[column.min()]), float(axis[column.max()]))
+        for h, axis, column in zip(region.surface.names, axes, inside.T, strict=True)
+    }
+
+
+def _surface(ax: Axes, region: Region, boxes: Boxes, first: str, second: str) -> None:
+    x, y, values = surface_slice(region, boxes, first, second)
+    levels = surface_levels(values)
+    ax.contourf(
+        x,
+        y,
+        values,
+        levels=levels,
+        cmap=style.SURFACE,
+        norm=BoundaryNorm(levels, style.SURFACE.N),
+        extend="both",
+        zorder=0,
+    )
+    if values.min() < region.threshold < values.max():
+        for colour, width in (("white", 4.0), ("black", 1.8)):
+            ax.contour(x, y, values, levels=[region.threshold], colors=colour, linewidths=width, zorder=2)
+    cells = region.cells
+    if {first, second} <= set(cells.columns):
+        places = cells[[first, second]].drop_duplicates()
+        ax.plot(
+            places[first],
+            places[second],
+            "+",
+            color="#444444",
+            markersize=4,
+            markeredgewidth=0.6,
+            zorder=1,
+            clip_on=False,
+        )
+    bar = ax.figure.colorbar(
+        ScalarMappable(BoundaryNorm(levels, style.SURFACE.N), style.SURFACE),
+        ax=ax,
+        ticks=levels[::2],
+        pad=0.02,
+        fraction=0.05,
+        aspect=28,
+    )
+    bar.ax.set_yticklabels([f"{v:.3g}" for v in levels[::2]])
+    bar.ax.tick_params(labelsize=7, length=2)
+    bar.ax.minorticks_off()
+    bar.set_label(f"{style.metric_label(region.metric)}, fixed hyperparameters", fontsize=8)
+    bar.outline.set_linewidth(0.5)
+
+
+def _fade(count: int, full: float) -> float:
+    """Opacity of one of ``count`` lines: fainter where there are many."""
+    return float(full * min(1.0, (40.0 / max(count, 1)) ** 0.5))
+
+
+def on_clamp(values: Floats, box: tuple[float, float]) -> Floats:
+    """1 where a value lies on an edge of its box, 0 elsewhere."""
+    tolerance = AT_CLAMP * (box[1] - box[0])
+    return np.asarray((values <= box[0] + tolerance) | (values >= box[1] - tolerance), dtype=float)
+
+
+def _marks(
+    ax: Axes,
+    runs: pd.DataFrame,
+    starts: Sequence[str],
+    ends: Sequence[str],
+    boxes: Boxes,
+    names: Sequence[str],
+    region: Region | None,
+) -> None:
+    """Starts and ends; the last on top, and never cut by the edge of the box."""
+    size = 1.0 if len(runs) <= 80 else max(0.25, (80.0 / len(runs)) ** 0.5)
+    ax.scatter(
+        runs[starts[0]],
+        runs[starts[1]],
+        s=22 * size,
+        facecolors="white",
+        edgecolors="#222222",
+        linewidths=0.8,
+        zorder=4,
+        clip_on=False,
+        rasterized=len(runs) > 500,
+    )
+    finished = runs[runs[list(ends)].notna().all(axis=1)]
+    clamped = np.zeros(len(finished), dtype=bool)
+    for name in names:
+        clamped |= on_clamp(finished[f"{name}_final"].to_numpy(dtype=float), boxes[name]) > 0
+    colours = np.full(len(finished), style.GREY, dtype=object)
+    if region is not None:
+        points = finished[[f"{h}_final" for h in region.surface.names]].to_numpy(dtype=float)
+        colours = np.where(region.contains(points), style.BLUE, style.VERMILLION)
+    for marker, chosen in (("o", ~clamped), ("s", clamped)):
+        ax.scatter(
+            finished.loc[chosen, ends[0]],
+            finished.loc[chosen, ends[1]],
+            s=36 * size,
+            c=list(colours[chosen]),
+            marker=marker,
+            edgecolors="white",
+            linewidths=0.7,
+            zorder=5,
+            clip_on=False,
+            rasterized=len(runs) > 500,
+        )
+
+
+def _frame(ax: Axes, across: tuple[float, float], up: tuple[float, float] | None) -> None:
+    """The search box as the frame; marks are not clipped, so that those on a clamp stand on the frame and are seen."""
+    ax.set_xlim(*across)
+    if up is not None:
+        ax.set_ylim(*up)
+        ax.spines[:].set_visible(True)
+
+
+def _one_dimension(ax: Axes, online: pd.DataFrame, boxes: Boxes, name: str, region: Region | None) -> Axes:
+    if region is not None:
+        x = np.linspace(*boxes[name], 401)
+        mean, spread = region.surface.predict(x[:, None]), region.surface.seed_noise
+        inside = region.contains(x[:, None])
+        ax.plot(x, mean, color=style.INK, zorder=2)
+        ax.fill_between(x, mean - spread, mean + spread, color=style.FAINT, linewidth=0, zorder=0)
+        ax.fill_between(
+            x,
+            0,
+            1,
+            where=inside.tolist(),
+            transform=ax.get_xaxis_transform(),
+            color=style.SKY,
+            alpha=0.25,
+            linewidth=0,
+            zorder=0,
+        )
+    known = online.assign(start_height=np.nan)
+    if region is not None:
+        known["start_height"] = region.surface.predict(known[[f"{name}_initial"]].to_numpy(dtype=float))
+    _marks(ax, known, [f"{name}_initial", "start_height"], [f"{name}_final", "t2_loss"], boxes, [name], region)
+    _frame(ax, boxes[name], None)
+    ax.set(xlabel=style.hyperparameter_label(name), ylabel="T2 loss")
+    return ax
+
+
+def region_outlines(ax: Axes, regions: Mapping[str, Region], boxes: Boxes) -> Axes:
+    """The optimal regions of several models over one another, each with the minimum of its surface (two axes)."""
+    first, second = list(boxes)[:2]
+    for (model, region), (colour, marker, dashes) in zip(regions.items(), style.SERIES, strict=False):
+        x, y, values = surface_slice(region, boxes, first, second)
+        if values.min() < region.threshold < values.max():
+            ax.contourf(
+                x, y, values, levels=[values.min() - 1, region.threshold], colors=[colour], alpha=0.12, zorder=1
+            )
+            ax.contour(
+                x, y, values, levels=[region.threshold], colors=[colour], linewidths=1.8, linestyles=[dashes], zorder=2
+            )
+        ax.plot(
+            region.optimum[first],
+            region.optimum[second],
+            marker,
+            color=colour,
+            markeredgecolor="white",
+            markersize=8,
+            zorder=4,
+            clip_on=False,
+        )
+        ax.plot(
+            [],
+            [],
+            marker=marker,
+            color=colour,
+            linestyle=dashes,
+            markeredgecolor="white",
+            label=f"{model} ({100 * region.volume:.0f} % of the box)",
+        )
+    _frame(ax, boxes[first], boxes[second])
+    ax.set(xlabel=style.hyperparameter_label(first), ylabel=style.hyperparameter_label(second))
+    style.legend_above(ax, 2 if len(regions) > 1 else 1)
+    return ax

@@ -1,0 +1,89 @@
+"""What the report asks of one study more than once: regions, and a sample of trajectories small enough for a page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.statistics import frames
+from analysis.statistics.frames import Boxes, NotComputable
+from analysis.statistics.region import Region, find_region
+from analysis.study import Study
+
+Drawn = tuple[Figure, str]  # a picture and its caption
+MOST_RUNS = 240  # online runs of a model whose trajectories are drawn; starts and ends are sampled alike
+MOST_POINTS = 40  # points of a trajectory that are drawn
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """A study as the report sees it; per-layer hyperparameters are tied (their mean), as the regions are."""
+
+    study: Study
+    most_runs: int = MOST_RUNS
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """The runs table with tied hyperparameters."""
+        return frames.tie_layers(self.study.runs)
+
+    @cached_property
+    def boxes(self) -> Boxes:
+        """Hyperparameter -> (low, high), those that vary at all."""
+        return {h: box for h, box in self.study.boxes.items() if box[0] < box[1]}
+
+    @cached_property
+    def regions(self) -> dict[str, Region | NotComputable]:
+        """Model -> its optimal region by T2 loss."""
+        return {m: find_region(self.study.runs, m, self.study.boxes) for m in self.study.models}
+
+    @cached_property
+    def found(self) -> dict[str, Region]:
+        """The regions that could be computed."""
+        return {m: r for m, r in self.regions.items() if isinstance(r, Region)}
+
+    def online(self, model: str) -> pd.DataFrame:
+        """The online runs of ``model`` that have an end, tied: at most ``most_runs``, evenly spaced over the plan."""
+        return sample(self.all_online(model), self.most_runs)
+
+    def all_online(self, model: str) -> pd.DataFrame:
+        """Every online run of ``model`` that did not fail."""
+        runs = self.runs
+        return runs[(runs["model"] == model) & (runs["arm"] == "online") & (runs["status"] != "failed")]
+
+    @cached_property
+    def trajectories(self) -> pd.DataFrame:
+        """run_id, step, each tied hyperparameter, t2_loss of the runs of :meth:`online`, at most 40 points each."""
+        ids = pd.concat([self.online(m)["run_id"] for m in self.study.models]) if self.study.models else pd.Series([])
+        columns = frames.layers(frames.hyperparameters(self.study.runs))
+        empty = pd.DataFrame(columns=["run_id", "step", *columns, "t2_loss"])
+        known = set(self.study.sql("SELECT * FROM trajectories LIMIT 0").columns)
+        if ids.empty or not {c for group in columns.values() for c in group} <= known:
+            return empty
+        wanted = ", ".join([*(f'"{c}"' for group in columns.values() for c in group), *({"t2_loss"} & known)])
+        listed = ", ".join("'" + str(i).replace("'", "''") + "'" for i in ids)
+        points = self.study.sql(f"""
+            SELECT run_id, step, {wanted} FROM (
+                SELECT *, row_number() OVER (PARTITION BY run_id ORDER BY step) - 1 AS place,
+                       count(*) OVER (PARTITION BY run_id) AS points
+                FROM (SELECT run_id, step, {wanted} FROM trajectories WHERE run_id IN ({listed})))
+            WHERE place % greatest(1, CAST(ceil(points / {MOST_POINTS}.0) AS BIGINT)) = 0 OR place = points - 1
+            ORDER BY run_id, step""")
+        tied = {h: points[group].mean(axis=1, skipna=False) for h, group in columns.items()}
+        return points[["run_id", "step"]].assign(**tied, t2_loss=points.get("t2_loss", np.nan))
+
+    def paths(self, model: str, most: int | None = None) -> pd.DataFrame:
+        """The sampled trajectories of ``model``, of at most ``most`` runs."""
+        ids = sample(self.online(model), most or self.most_runs)["run_id"]
+        return self.trajectories[self.trajectories["run_id"].isin(ids)]
+
+
+def sample(frame: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most ``most`` rows, evenly spaced in the order of the plan: configurations are random draws already."""
+    if len(frame) <= most:
+        return frame
+    return frame.iloc[np.linspace(0, len(frame) - 1, most).round().astype(int)]

@@ -1,0 +1,1 @@
+"""Functions from tables to estimates with their intervals."""

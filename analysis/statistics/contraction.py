@@ -1,0 +1,189 @@
+"""How the hyperparameters' spread shrinks from start to end, which of them stick at a clamp, and the way there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.statistics.frames import (
+    Boxes,
+    Floats,
+    NotComputable,
+    has_values,
+    hyperparameters,
+    layers,
+    missing_arms,
+    one_arm,
+    positions,
+    scaled,
+    tie_layers,
+)
+from analysis.statistics.intervals import bootstrap, wilson
+from analysis.statistics.region import Region
+from analysis.statistics.surface import Surface, directions
+from analysis.study import Study
+
+_BINS = 200  # of each hyperparameter's box, when trajectories are counted in bins: 0.005 of the box
+_MOST_STEPS = 100
+_AT_CLAMP = 1e-6  # of the box's width: a float32 value at a bound differs from it by its rounding
+
+
+def contraction_ratios(
+    runs: pd.DataFrame, model: str, boxes: Boxes, surface: Surface | None = None, *, seed: int = 0
+) -> pd.DataFrame | NotComputable:
+    """The spread of the ends over that of the starts, for each hyperparameter and along the surface's directions.
+
+    One row for each (tied) hyperparameter, then, where a ``surface`` is given, one for each of its principal directions
+    from sensitive to flat; completed online runs only. Columns: along, start_std, end_std, start_iqr, end_iqr (all in
+    box units), std_ratio and iqr_ratio, each with _low and _high (bootstrap over runs), and n. 1 is no contraction.
+    """
+    absent = missing_arms(runs, "online", model=model)
+    if absent:
+        return absent
+    online = one_arm(runs, model, "online", completed=True)
+    names = [h for h in hyperparameters(online) if h in boxes and has_values(online, h)]
+    if not names:
+        return NotComputable(f"no hyperparameter of model {model} varies between its starts")
+    if len(online) < 2:
+        return NotComputable(f"one completed online run of model {model}: a spread needs two")
+    box = np.array([boxes[h] for h in names], dtype=float)
+    start, end = (scaled(positions(online, names, e), box) for e in ("initial", "final"))
+    along: dict[str, Floats] = {h: np.eye(len(names))[i] for i, h in enumerate(names)}
+    if surface is not None:
+        vectors = directions(surface)
+        for place in range(len(vectors)):  # hyperparameters that the grid does not vary have no component
+            along[f"direction {place + 1}"] = np.array([vectors[h][place] if h in vectors else 0.0 for h in names])
+    rows = []
+    for key, vector in along.items():
+        first, last = start @ vector, end @ vector
+        row: dict[str, Any] = {"along": key}
+        for measure, spread in (("std", _std), ("iqr", _iqr)):
+            ratio = bootstrap((first, last), partial(_shrinkage, spread), seed=seed)
+            row |= {
+                f"start_{measure}": float(spread(first, -1)),
+                f"end_{measure}": float(spread(last, -1)),
+                f"{measure}_ratio": ratio.value,
+                f"{measure}_ratio_low": ratio.low,
+                f"{measure}_ratio_high": ratio.high,
+            }
+        rows.append(row | {"n": len(online)})
+    return pd.DataFrame(rows)
+
+
+def _std(x: Floats, axis: int) -> Floats:
+    return np.asarray(x.std(axis=axis, ddof=1))
+
+
+def _iqr(x: Floats, axis: int) -> Floats:
+    quartiles = np.quantile(x, [0.25, 0.75], axis=axis)
+    return np.asarray(quartiles[1] - quartiles[0])
+
+
+def _shrinkage(spread: Callable[[Floats, int], Floats], start: Floats, end: Floats, axis: int = -1) -> Floats:
+    below = spread(start, axis)
+    return np.asarray(np.divide(spread(end, axis), below, out=np.full(below.shape, np.nan), where=below > 0))
+
+
+def clamped(runs: pd.DataFrame, model: str, boxes: Boxes, region: Region | None = None) -> pd.DataFrame | NotComputable:
+    """How many completed online runs end with a hyperparameter at a bound of its box.
+
+    One row for each hyperparameter (each layer or group of it) and side (low, high). Columns: hyperparameter, side,
+    bound, count, n, share with low and high (Wilson), outside_region (of the count; None without a region): a bound
+    inside the region is no failure.
+    """
+    absent = missing_arms(runs, "online", model=model)
+    if absent:
+        return absent
+    online = runs[(runs["arm"] == "online") & (runs["model"] == model) & (runs["status"] == "completed")]
+    inside = None if region is None else region.contains(positions(tie_layers(online), region.surface.names, "final"))
+    rows = []
+    for name, columns in layers(hyperparameters(online)).items():
+        for column in [c for c in columns if name in boxes and has_values(online, c)]:
+            for side, bound in zip(("low", "high"), boxes[name], strict=True):
+                width = boxes[name][1] - boxes[name][0]
+                at = (online[f"{column}_final"] - bound).abs().to_numpy() <= _AT_CLAMP * width
+                share = wilson(int(at.sum()), len(online))
+                rows.append(
+                    {
+                        "hyperparameter": column,
+                        "side": side,
+                        "bound": bound,
+                        "count": int(at.sum()),
+                        "n": len(online),
+                        "share": share.value,
+                        "low": share.low,
+                        "high": share.high,
+                        "outside_region": None if inside is None else int((at & ~inside).sum()),
+                    }
+                )
+    if not rows:
+        return NotComputable(f"no hyperparameter of model {model} has a box")
+    return pd.DataFrame(rows)
+
+
+def distance_over_steps(study: Study, region: Region) -> pd.DataFrame | NotComputable:
+    """The online runs' distance to the region (box units) over the inner steps; step 0 is the starts.
+
+    The trajectories are counted in bins of 0.005 of the box by DuckDB, in streaming, at 100 of the recorded steps at
+    most, so a million runs take little more memory than a thousand. Columns: step, n, share_inside, mean, q25, median,
+    q75.
+    """
+    absent = missing_arms(study.runs, "online", model=region.model)
+    if absent:
+        return absent
+    if not study.has("trajectories"):
+        return NotComputable("no recorded steps: the study has no trajectories table")
+    names = region.surface.names
+    mine = study.runs[study.runs["model"] == region.model]
+    members = layers([h for h in hyperparameters(mine) if has_values(mine, h)])
+    tied = {h: "(" + " + ".join(f'"{c}"' for c in members[h]) + f") / {len(members[h])}" for h in names}
+    place = [
+        f"least({_BINS - 1}, greatest(0, floor(({tied[h]} - ({low})) / {high - low} * {_BINS})))::BIGINT"
+        for h, (low, high) in zip(names, region.surface.box.tolist(), strict=True)
+    ]
+    number = " + ".join(f"{p} * {_BINS**i}" for i, p in enumerate(place))  # of the bin, over all hyperparameters
+    finite = " AND ".join(f"isfinite({tied[h]})" for h in names)
+    model = region.model.replace("'", "''")
+    online = f"FROM trajectories WHERE arm = 'online' AND model = '{model}'"
+    steps = study.sql(f"SELECT DISTINCT step {online} ORDER BY step")["step"].to_numpy()
+    if not len(steps):
+        return NotComputable(f"no recorded steps of the online runs of model {region.model}")
+    shown = steps[np.unique(np.linspace(0, len(steps) - 1, _MOST_STEPS).round().astype(int))]
+    counts = study.sql(
+        f"SELECT step, {number} AS bin, count(*) AS n {online} AND {finite} "
+        f"AND step IN ({', '.join(map(str, shown))}) GROUP BY ALL ORDER BY ALL"
+    )
+    bins, inverse = np.unique(counts["bin"].to_numpy(), return_inverse=True)
+    low, high = region.surface.box.T
+    centre = (bins[:, None] // _BINS ** np.arange(len(names)) % _BINS + 0.5) / _BINS
+    counts["distance"] = region.distance(low + centre * (high - low))[inverse]
+    rows: list[dict[str, Any]] = [{"step": 0, **_weighted(*_starts(study.runs, region))}]
+    rows += [
+        {"step": step, **_weighted(part["distance"].to_numpy(dtype=float), part["n"].to_numpy(dtype=float))}
+        for step, part in counts.groupby("step", sort=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _starts(runs: pd.DataFrame, region: Region) -> tuple[Floats, Floats]:
+    distance = region.distance(positions(one_arm(runs, region.model, "online"), region.surface.names, "initial"))
+    return distance, np.ones(len(distance))
+
+
+def _weighted(distance: Floats, weight: Floats) -> dict[str, float]:
+    order = np.argsort(distance)
+    distance, share = distance[order], np.cumsum(weight[order]) / weight.sum()
+    q25, median, q75 = (float(distance[min(int(np.searchsorted(share, q)), len(share) - 1)]) for q in (0.25, 0.5, 0.75))
+    weight = weight[order]
+    return {
+        "n": int(weight.sum()),
+        "share_inside": float(weight[distance == 0].sum() / weight.sum()),
+        "mean": float((distance * weight).sum() / weight.sum()),
+        "q25": q25,
+        "median": median,
+        "q75": q75,
+    }

@@ -1,0 +1,171 @@
+"""Do models of different sizes have different optimal regions?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.multitest import multipletests
+
+from analysis.statistics.frames import Floats, NotComputable, hyperparameters, positions, scaled, tie_layers
+from analysis.statistics.intervals import bootstrap
+from analysis.statistics.region import Region
+
+_POINTS = 1024  # quasi-random points of the box at which surfaces are redrawn
+_REFIT_POINTS = 8192  # at which they are refitted, which is cheaper; the finer, the fewer ties between optima
+_DRAWS = 200
+
+
+def compare_models(
+    runs: pd.DataFrame, regions: Sequence[Region], *, seed: int = 0, permutations: int = 999
+) -> pd.DataFrame | NotComputable:
+    """The optimal regions of each pair of models against each other.
+
+    Columns: first, second; jaccard (volume of the regions' intersection over that of their union) with _low and _high;
+    shift (distance between the surfaces' optima, box units); shift_{h} for each hyperparameter (second - first, box
+    units) with _low and _high, over surfaces that the grids allow; end_shift_{h} with _low and _high: the paired
+    difference of where the online runs from one start end (bootstrap), n_ends; and three permutation tests of no
+    difference between the models but their level: p_shape (the squared distance of the two surfaces' cells), p_shift,
+    p_region (1 - jaccard), each adjusted over the pairs by Holm's method.
+
+    A permutation keeps the surface that the two models share and exchanges, within each cell, what is left of their
+    replicates beside their own means (residuals of the full model, ter Braak 1992); NaN where the grid has one
+    replicate.
+    """
+    if len(regions) < 2:
+        return NotComputable(f"{len(regions) or 'no'} model with a region: regions are compared between two or more")
+    rows = [
+        _compare(runs, a, b, seed, permutations)
+        for a, b in combinations(regions, 2)
+        if a.surface.names == b.surface.names and a.metric == b.metric
+    ]
+    if not rows:
+        return NotComputable("the models' grids vary different hyperparameters")
+    frame = pd.DataFrame(rows)
+    for p in ("p_shape", "p_shift", "p_region"):
+        known = frame[p].notna()
+        if known.any():
+            frame.loc[known, p] = multipletests(frame.loc[known, p], method="holm")[1]
+    return frame
+
+
+def _compare(runs: pd.DataFrame, a: Region, b: Region, seed: int, permutations: int) -> dict[str, Any]:
+    low, high = a.surface.box.T
+    u = a._sample[0][:_POINTS]
+    drawn = [_drawn(r, low + u * (high - low), seed + k) for k, r in enumerate((a, b))]
+    jaccard = _jaccard(drawn[0][0], drawn[1][0])
+    row: dict[str, Any] = {
+        "first": a.model,
+        "second": b.model,
+        "jaccard": _overlap(a, b),
+        "jaccard_low": float(np.quantile(jaccard, 0.025)),
+        "jaccard_high": float(np.quantile(jaccard, 0.975)),
+    }
+    optima = [scaled(np.array([[r.optimum[h] for h in r.surface.names]]), r.surface.box)[0] for r in (a, b)]
+    row["shift"] = float(np.linalg.norm(optima[1] - optima[0]))
+    shifts = u[drawn[1][1]] - u[drawn[0][1]]
+    for i, h in enumerate(a.surface.names):
+        bounds = np.quantile(shifts[:, i], [0.025, 0.975]).tolist()
+        row |= {
+            f"shift_{h}": float(optima[1][i] - optima[0][i]),
+            f"shift_{h}_low": bounds[0],
+            f"shift_{h}_high": bounds[1],
+        }
+    return row | _end_shift(runs, a, b, seed) | _permutation(runs, a, b, seed, permutations)
+
+
+def _overlap(a: Region, b: Region) -> float:
+    inside = [r._sample[1] <= r.threshold for r in (a, b)]  # the two samples are of the same points
+    return float(_jaccard(inside[0][:, None], inside[1][:, None])[0])
+
+
+def _jaccard(first: Any, second: Any) -> Floats:
+    either = (first | second).sum(axis=0)
+    both = (first & second).sum(axis=0)
+    return np.asarray(np.divide(both, either, out=np.zeros(len(either)), where=either > 0), dtype=float)
+
+
+def _drawn(region: Region, points: Floats, seed: int) -> tuple[Any, Any]:
+    """Inside or not [points, draws], and the place of the optimum [draws], of surfaces that the grid allows."""
+    cells = region.fine_cells
+    values = region.surface.draw(np.vstack([cells, points]), _DRAWS, seed=seed)
+    values, best = values[len(cells) :], values[: len(cells)].min(axis=0)
+    return values <= best + region.margin, values.argmin(axis=0)
+
+
+def _end_shift(runs: pd.DataFrame, a: Region, b: Region, seed: int) -> dict[str, Any]:
+    tied = tie_layers(runs)
+    online = tied[(tied["arm"] == "online") & (tied["status"] == "completed")].set_index(["config_index", "replicate"])
+    names = [h for h in a.surface.names if h in hyperparameters(tied)]
+    ends = [online[online["model"] == r.model] for r in (a, b)]
+    shared = ends[0].index.intersection(ends[1].index).sort_values()
+    moved = [scaled(positions(e.loc[shared], names, "final"), a.surface.box) for e in ends]
+    out: dict[str, Any] = {"n_ends": len(shared)}
+    for i, h in enumerate(names):
+        shift = bootstrap(moved[1][:, i] - moved[0][:, i], np.mean, seed=seed)
+        out |= {f"end_shift_{h}": shift.value, f"end_shift_{h}_low": shift.low, f"end_shift_{h}_high": shift.high}
+    return out
+
+
+def _permutation(runs: pd.DataFrame, a: Region, b: Region, seed: int, permutations: int) -> dict[str, float]:
+    logarithmic = a.surface.logarithmic and b.surface.logarithmic
+    tables = [_table(runs, r.model, r.metric, logarithmic) for r in (a, b)]
+    cells = tables[0].index.intersection(tables[1].index)
+    replicates = tables[0].columns.intersection(tables[1].columns)
+    if len(cells) < 3 or len(replicates) < 2 or a.surface.logarithmic != b.surface.logarithmic:
+        return dict.fromkeys(("p_shape", "p_shift", "p_region"), float("nan"))
+    values = np.stack([t.loc[cells, replicates].to_numpy(dtype=float) for t in tables])  # [2, cells, replicates]
+    values = values - values.mean(axis=1, keepdims=True)  # the level of each model and seed
+    means = values.mean(axis=2)
+    count = len(replicates)
+    # The factor gives the difference of two means of exchanged residuals the variance that new replicates would.
+    residuals = (values - means[:, :, None]) * np.sqrt((2 * count - 1) / (2 * count - 2))
+    pool = residuals.transpose(1, 0, 2).reshape(len(cells), 2 * count)
+    rng = np.random.default_rng(seed)
+    exchanged = rng.permuted(np.broadcast_to(pool, (permutations, *pool.shape)), axis=2)
+    shared = means.mean(axis=0)
+    # [cells, 1 + permutations] for each model; the first column is what was observed
+    first = np.column_stack([means[0], (shared + exchanged[:, :, :count].mean(axis=2)).T])
+    second = np.column_stack([means[1], (shared + exchanged[:, :, count:].mean(axis=2)).T])
+    refits = [_Refit(r, cells, logarithmic) for r in (a, b)]
+    inside, optimum = zip(refits[0].redraw(first), refits[1].redraw(second), strict=True)
+    statistics = {
+        "p_shape": ((first - second) ** 2).sum(axis=0),
+        "p_shift": np.linalg.norm(refits[0].u[optimum[0]] - refits[1].u[optimum[1]], axis=1),
+        "p_region": 1 - _jaccard(*inside),
+    }
+    # What differs by rounding only is equal, and counts as as extreme as the observed.
+    return {p: float((1 + (s[1:] >= s[0] - 1e-12).sum()) / (1 + permutations)) for p, s in statistics.items()}
+
+
+def _table(runs: pd.DataFrame, model: str, metric: str, logarithmic: bool) -> pd.DataFrame:
+    """Cell × replicate values of the cells whose every replicate completed."""
+    grid = runs[(runs["arm"] == "grid") & (runs["model"] == model) & (runs["status"] == "completed")]
+    table = grid.pivot_table(index="config_index", columns="replicate", values=metric).dropna()
+    return table.apply(np.log) if logarithmic else table
+
+
+class _Refit:
+    """A region's surface refitted to other values of its cells, with its kernel: a product, as it is linear in them."""
+
+    def __init__(self, region: Region, cells: pd.Index[Any], logarithmic: bool) -> None:
+        surface = region.surface
+        low, high = surface.box.T
+        self.u = region._sample[0][:_REFIT_POINTS]
+        all_cells = region.cells.set_index("cell")
+        chosen = all_cells.index.isin(cells)
+        points = np.vstack([all_cells.loc[chosen, list(surface.names)], low + self.u * (high - low)])
+        self._matrix = surface.smoother(points)[:, chosen]
+        mean = all_cells.loc[chosen, "mean"].to_numpy(dtype=float)
+        self._level = float(np.log(mean).mean() if logarithmic else mean.mean())
+        self._margin, self._logarithmic, self._cells = region.margin, logarithmic, int(chosen.sum())
+
+    def redraw(self, centred: Floats) -> tuple[Any, Any]:
+        """Inside or not [points, N] and the place of the optimum [N] for cells' values ``centred`` [cells, N]."""
+        values = self._matrix @ centred + self._level
+        values = np.exp(values) if self._logarithmic else values
+        values, best = values[self._cells :], values[: self._cells].min(axis=0)
+        return values <= best + self._margin, values.argmin(axis=0)

@@ -1,0 +1,1 @@
+"""The command line ``t1t2``: one file for each family of commands."""

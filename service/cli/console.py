@@ -1,0 +1,58 @@
+"""What the commands share: where they print, how they name a study, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+STUDIES = "studies"  # the storage root where none is named
+
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY", help="Study directory or URI, or a name below ./studies.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def console(*, err: bool = False) -> Console:
+    """A console on stdout (or stderr); wide where it is no terminal, so that tables in logs are whole."""
+    from rich.console import Console
+
+    stream = sys.stderr if err else sys.stdout
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else 220)
+
+
+def print_json(value: Any) -> None:
+    """``value`` as JSON on stdout; NaN and infinities, which JSON lacks, as null."""
+    print(json.dumps(_finite(value), indent=2, default=str, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if hasattr(value, "item"):  # a NumPy scalar
+        value = value.item()
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
+def study_at(text: str) -> str:
+    """The directory or URI that the user means: as given, or the study of that name below ``studies``."""
+    is_name = "/" not in text and "\\" not in text and text not in (".", "..")
+    if is_name and not (Path(text) / "study.json").exists() and (Path(STUDIES) / text / "study.json").exists():
+        return str(Path(STUDIES) / text)
+    return text
+
+
+def stop(message: str, code: int = BAD_INPUT) -> typer.Exit:
+    """One error line on stderr; raise what comes back."""
+    print(f"error: {message}", file=sys.stderr)
+    return typer.Exit(code)

@@ -1,0 +1,153 @@
+"""A study's results: the one place where the service asks the analysis.
+
+Used by ``t1t2 results``, ``t1t2 report`` and :class:`service.StudyClient`. The analysis is imported in the functions,
+so that a driver or a status never loads it.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from service.errors import StudyError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis import Study
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that has been written: where its parts are (paths or URIs), and the statistics of each study in it."""
+
+    html: str
+    summary: str
+    figures: tuple[str, ...]
+    statistics: list[dict[str, Any]]  # see :func:`analysis.summarise`
+
+
+def open_study(uri: str, columns: Sequence[str] | None = None) -> Study:
+    """The study's tables.
+
+    Raises:
+        StudyError: there is no study, no run of it has finished yet, or its tables cannot be read.
+    """
+    import analysis
+    from service import read_status
+
+    found = read_status(uri)
+    if found.total_done == 0:
+        raise StudyError(f"{uri}: no run has finished yet (state {found.state}, {found.total_planned:,} planned)")
+    try:
+        return analysis.load_study(uri, columns=columns)
+    except analysis.StudyError as error:
+        raise StudyError(str(error)) from None
+
+
+def parquet_place(study: Study, table: str) -> str:
+    """Where the Parquet of a table is: the published file, or the shards of a study that has published nothing yet."""
+    base = study.location.partition("?")[0].rstrip("/")
+    return f"{base}/{table}.parquet" if study.info.get("tables") else f"{base}/ledger/{table}/*.parquet"
+
+
+def select(
+    frame: pd.DataFrame,
+    *,
+    columns: str | None = None,
+    query: str | None = None,
+    arm: str | None = None,
+    sort: str | None = None,
+) -> pd.DataFrame:
+    """The rows and columns asked for, as the options of ``t1t2 results`` say.
+
+    Raises:
+        StudyError: an option names a column or an arm that is not there, or the query is none.
+    """
+    if arm is not None:
+        known = sorted(frame["arm"].unique()) if "arm" in frame else []
+        asked = _words(arm)
+        if unknown := [name for name in asked if name not in known]:
+            allowed = ", ".join(known) or "none: this table has no column arm"
+            raise StudyError(f"--arm {', '.join(unknown)}: must be among {allowed}")
+        frame = frame[frame["arm"].isin(asked)]
+    if query is not None:
+        frame = _query(frame, query)
+    if sort is not None:
+        asked = _words(sort)
+        names = [name.removeprefix("-") for name in asked]
+        _check_columns("--sort", names, frame)
+        # Stable, so that ties stay in the order of the plan.
+        frame = frame.sort_values(names, ascending=[not name.startswith("-") for name in asked], kind="stable")
+    if columns is not None:
+        asked = _words(columns)
+        _check_columns("--columns", asked, frame)
+        frame = frame[asked]
+    return frame
+
+
+def _query(frame: pd.DataFrame, query: str) -> pd.DataFrame:
+    import pandas as pd
+
+    hint = f"must be a pandas query such as \"t2_loss < 0.2 and arm == 'online'\" over {', '.join(frame.columns)}"
+    if "@" in query:  # would read this program's own variables
+        raise StudyError(f"--query {query!r}: must not use '@'")
+    try:
+        kept = frame.query(query)
+    except Exception as error:  # pandas names no closed list: NameError, SyntaxError, TypeError, ValueError, …
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StudyError(f"--query {query!r}: {reason}; {hint}") from None
+    if not isinstance(kept, pd.DataFrame):
+        raise StudyError(f"--query {query!r}: {hint}")
+    return kept
+
+
+def _check_columns(option: str, asked: list[str], frame: pd.DataFrame) -> None:
+    if unknown := [name for name in asked if name not in frame.columns]:
+        raise StudyError(f"{option} {', '.join(unknown)}: must be among {', '.join(frame.columns)}")
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def write(uris: Sequence[str], out: Path | None) -> Report:
+    """Write the report of one study or several, into an object store by way of a temporary directory.
+
+    Raises:
+        StudyError: a study cannot be read, or the place cannot be written.
+    """
+    import analysis
+
+    opened = [open_study(uri) for uri in uris]
+    location = opened[0].location
+    to_store = out is None and len(opened) == 1 and "://" in location
+    with tempfile.TemporaryDirectory() as temporary:
+        place = out or (Path(temporary) if to_store else Path(location) if len(opened) == 1 else Path("report"))
+        try:
+            paths = analysis.write_report(opened, place)
+            if to_store:
+                _copy_to_store(place, location)
+        except analysis.StudyError as error:
+            raise StudyError(str(error)) from None
+        except OSError as error:
+            where = location if to_store else f"--out {str(place)!r}"
+            raise StudyError(f"{where}: must be a directory that can be written ({error.strerror or error})") from None
+
+        def shown(path: Path) -> str:
+            base = location.partition("?")[0].rstrip("/")
+            return f"{base}/{path.relative_to(place).as_posix()}" if to_store else str(path)
+
+        statistics = json.loads(paths.summary.read_text(encoding="utf-8"))["studies"]
+        return Report(shown(paths.html), shown(paths.summary), tuple(map(shown, paths.figures)), statistics)
+
+
+def _copy_to_store(place: Path, location: str) -> None:
+    from pyarrow import fs
+
+    filesystem, root = fs.FileSystem.from_uri(location)
+    fs.copy_files(str(place), root, destination_filesystem=filesystem)

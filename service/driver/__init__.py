@@ -1,0 +1,1 @@
+"""Runs a study: hands work to an executor, and commits what comes back."""

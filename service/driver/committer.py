@@ -1,0 +1,76 @@
+"""Commits rows in the background, one batch at a time, so that a slow storage does not keep the workers waiting."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from service.driver.rows import Batch
+from service.ledger.shards import Ledger
+from service.records.progress import PROGRESS, EventLog, StudyStatus
+
+DELETERS = 16
+# More than this and the driver waits for its commit. On a disk a commit is work, which gains nothing from being put
+# off, while waiting rows are memory; in an object store it is mostly waiting, and larger batches are fewer of them.
+LOCAL_ROWS = 8_000
+REMOTE_ROWS = 50_000
+
+Attempts = list[list[object]]  # of [run_id, attempt]
+
+
+class Committer:
+    """Collects rows in :attr:`batch`; :meth:`flush` hands them to a thread that writes them."""
+
+    def __init__(self, ledger: Ledger, log: EventLog) -> None:
+        self._ledger, self._log = ledger, log
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._commit: Future[None] | None = None
+        self._committing: Attempts = []
+        self.batch = Batch()
+        self._most_rows = LOCAL_ROWS if ledger.storage.is_local else REMOTE_ROWS
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the batch should wait no longer."""
+        return self.batch.size >= self._most_rows
+
+    def uncommitted(self) -> Attempts:
+        """Attempts that have ended and would be lost if the driver died now."""
+        return [*self._committing, *_attempts(self.batch)]
+
+    def flush(self, status: StudyStatus, in_flight: Attempts, wait: bool) -> None:
+        """Commit the batch after the one before; without ``wait``, not yet if that one is still being written.
+
+        Raises what went wrong with the one before, or with this one if it waits.
+        """
+        if self._commit is not None:
+            if not wait and not self._commit.done():
+                return
+            self._commit.result()
+        batch, self.batch = self.batch, Batch()
+        self._committing = _attempts(batch)
+        at_stake = [*in_flight, *self._committing]
+        self._commit = self._thread.submit(self._write, batch, {"status": status.to_dict(), "in_flight": at_stake})
+        if wait:
+            self._commit.result()
+            self._committing = []
+
+    def close(self) -> None:
+        """Wait for the thread."""
+        self._thread.shutdown(wait=True)
+
+    def _write(self, batch: Batch, progress: dict[str, object]) -> None:
+        # First what is at stake, so that the next driver can tell which attempts died with this one.
+        # Without indentation, which would take Python's slow encoder, as a large cluster has many attempts in flight.
+        self._ledger.storage.write(PROGRESS, json.dumps(progress).encode(), durable=False)
+        if batch.size:
+            self._ledger.commit(batch.runs, batch.points, batch.attempts)
+            self._ledger.compact()
+        if batch.spent:  # one for each pack: one after the other, an object store would need longer than their training
+            with ThreadPoolExecutor(DELETERS, thread_name_prefix="spent") as pool:
+                list(pool.map(self._ledger.storage.delete, batch.spent))
+        self._log.flush()
+
+
+def _attempts(batch: Batch) -> Attempts:
+    return [[row["run_id"], row["attempt"]] for row in batch.runs]

@@ -1,0 +1,1 @@
+"""Train packs of runs: in this process, or in Ray actors."""

@@ -1,0 +1,1 @@
+"""What is done: Parquet shards while a study runs, published tables at its end."""

@@ -1,0 +1,120 @@
+"""The columns of the three published tables: an Arrow schema with a description on every field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from service.errors import NewerSchemaError
+
+SCHEMA_VERSION = 1
+VERSION_KEY = b"schema_version"
+TABLES = ("runs", "trajectories", "attempts")
+TIME = pa.timestamp("us", tz="UTC")
+
+
+def _field(name: str, kind: pa.DataType, description: str) -> pa.Field:
+    return pa.field(name, kind, metadata={"description": description})
+
+
+def _schema(table: str, fields: Sequence[pa.Field]) -> pa.Schema:
+    return pa.schema(fields, metadata={VERSION_KEY: str(SCHEMA_VERSION).encode(), b"table": table.encode()})
+
+
+def runs_schema(names: Sequence[str]) -> pa.Schema:
+    """One row for each run; ``names`` are the study's hyperparameters, in order."""
+    return _schema(
+        "runs",
+        [
+            _field("run_id", pa.string(), "hash of what affects the run's result and of its place in the study"),
+            _field("config_index", pa.int32(), "number of the configuration; in arm grid, of the cell (row-major)"),
+            _field("arm", pa.string(), "initial, online, rerun or grid"),
+            _field("replicate", pa.int32(), "number of the replicate: another seed, and but in arm grid another start"),
+            _field("model", pa.string(), "label of the model"),
+            _field("dataset", pa.string(), "name of the data set"),
+            _field("status", pa.string(), "completed, diverged (a loss was not finite) or failed (see error)"),
+            _field(
+                "seed", pa.int64(), "seed of initial weights, batch order and noise, shared by a configuration's arms"
+            ),
+            *(
+                _field(f"{name}_{end}", pa.float64(), f"{name} {words} of the run; null where the model has none")
+                for name in names
+                for end, words in (("initial", "at the start"), ("final", "at the end"))
+            ),
+            _field("t1_loss", pa.float64(), "mean cross-entropy on T1 at the end, nats, without noise or penalty"),
+            _field("t2_loss", pa.float64(), "mean cross-entropy on T2 at the end, nats"),
+            _field("t2_error", pa.float64(), "share of T2 classified wrongly at the end"),
+            _field("test_loss", pa.float64(), "mean cross-entropy on the test set at the end, nats"),
+            _field("test_error", pa.float64(), "share of the test set classified wrongly at the end"),
+            _field("steps", pa.int64(), "inner steps taken"),
+            _field("train_time_s", pa.float64(), "seconds in inner and outer steps, divided by the size of the pack"),
+            _field("attempt", pa.int32(), "number of the attempt that gave this row, from 1"),
+            _field("error", pa.string(), "why the run failed; null unless status is failed"),
+        ],
+    )
+
+
+def trajectories_schema(names: Sequence[str]) -> pa.Schema:
+    """One row for each recorded step of a run."""
+    return _schema(
+        "trajectories",
+        [
+            _field("run_id", pa.string(), "the run"),
+            _field("model", pa.string(), "label of the model"),
+            _field("arm", pa.string(), "initial, online, rerun or grid"),
+            _field("config_index", pa.int32(), "number of the configuration or of the grid's cell"),
+            _field("replicate", pa.int32(), "number of the replicate"),
+            _field("step", pa.int64(), "inner steps taken so far"),
+            *(_field(name, pa.float64(), f"{name} after the step") for name in names),
+            *(
+                _field(
+                    f"hypergradient_{name}",
+                    pa.float64(),
+                    f"estimated derivative of the T2 loss by {name} in the latest outer step; NaN where there was none",
+                )
+                for name in names
+            ),
+            _field("t1_loss", pa.float64(), "cross-entropy of the latest T1 batch with its noise, nats"),
+            _field("t2_loss", pa.float64(), "mean cross-entropy on T2, nats"),
+        ],
+    )
+
+
+def attempts_schema() -> pa.Schema:
+    """One row for each execution of a run."""
+    return _schema(
+        "attempts",
+        [
+            _field("run_id", pa.string(), "the run"),
+            _field("attempt", pa.int32(), "number of the attempt, from 1"),
+            _field(
+                "outcome", pa.string(), "completed, diverged, failed (exception) or lost (worker, node or driver died)"
+            ),
+            _field("node_id", pa.string(), "Ray's identifier of the node"),
+            _field("node_ip", pa.string(), "address of the node"),
+            _field("device", pa.string(), "what trained the run, for example cpu or cuda:0 NVIDIA A100"),
+            _field("pid", pa.int64(), "process of the actor"),
+            _field("started_at", TIME, "start of the pack's training; null where it never began or is not known"),
+            _field("finished_at", TIME, "end of the attempt, or when its loss was noticed"),
+            _field("error", pa.string(), "exception or cause of the loss; null otherwise"),
+        ],
+    )
+
+
+def schemas(names: Sequence[str]) -> dict[str, pa.Schema]:
+    """The schema of every table."""
+    return {"runs": runs_schema(names), "trajectories": trajectories_schema(names), "attempts": attempts_schema()}
+
+
+def check_version(schema: pa.Schema, where: str) -> None:
+    """Raise :class:`NewerSchemaError` if ``schema`` was written by a newer version of this package."""
+    check_version_number(int((schema.metadata or {}).get(VERSION_KEY, b"0")), where)
+
+
+def check_version_number(version: int, where: str) -> None:
+    """Raise :class:`NewerSchemaError` if ``version`` is above what this package can read."""
+    if version > SCHEMA_VERSION:
+        raise NewerSchemaError(
+            f"{where}: written in schema version {version}, this package reads up to {SCHEMA_VERSION}; upgrade it"
+        )

@@ -1,0 +1,212 @@
+"""From a spec to its runs: a pure function. Ids, seeds and initial values depend on a run's place, never on call order.
+
+Runs are never listed in memory: a run is an index (arm, model, slot), and everything else about it is computed when it
+is needed. A *slot* is ``config_index * replicates + replicate``; in the arm ``grid`` the configuration is a cell.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from service.errors import SpecError
+from service.spec.packing import pack_size_of
+from service.spec.study_spec import ARMS, CONFIGURATION_ARMS, ArmName, StudySpec, digest
+from trainers.config import ConfigError, Range, TrainConfig
+
+# Named streams of numpy.random.SeedSequence(study_seed, spawn_key=(config_index, replicate, stream)).
+STREAMS = {"training": 0, "hyperparameters": 1, "grid_training": 2}
+
+
+class Pack(NamedTuple):
+    """Runs of one arm and one model that one actor trains together."""
+
+    arm: ArmName
+    model: int  # position in spec.train_configs()
+    slots: tuple[int, ...]
+
+
+class Member(NamedTuple):
+    """One run of a pack: who it is and where it starts."""
+
+    run_id: str
+    config_index: int
+    replicate: int
+    seed: int
+    initial: dict[str, float]
+
+
+@lru_cache(maxsize=4096)  # the models and arms of a configuration ask for the same ones
+def stream(seed: int, config_index: int, replicate: int, *name: int) -> int:
+    """63 random bits that belong to one place and one named stream of a study."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(config_index, replicate, *name))
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def training_seed(seed: int, config_index: int, replicate: int) -> int:
+    """The seed shared by the arms initial, online and rerun of a configuration, whatever its model."""
+    return stream(seed, config_index, replicate, STREAMS["training"])
+
+
+def grid_seed(seed: int, replicate: int) -> int:
+    """The seed shared by all cells of a replicate of the grid, so that they are compared under the same noise."""
+    return stream(seed, 0, replicate, STREAMS["grid_training"])
+
+
+def initial_value(seed: int, config_index: int, replicate: int, name: str, box: Range) -> float:
+    """Uniform over ``box``. Each hyperparameter has a stream of its own, so one more or less changes no other."""
+    bits = stream(seed, config_index, replicate, STREAMS["hyperparameters"], zlib.crc32(name.encode()))
+    return box.low + (box.high - box.low) * (bits / 2.0**63)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The ordered runs of a study, by index."""
+
+    spec: StudySpec
+    pack_size: int
+    boxes: tuple[dict[str, Range], ...]  # for each model, column name → box
+
+    @cached_property
+    def configs(self) -> tuple[TrainConfig, ...]:
+        """The settings of each model's trainings."""
+        return self.spec.train_configs()
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The label of each model."""
+        return tuple(config.model.label for config in self.configs)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The hyperparameters of all models, in the order of the tables' columns."""
+        deepest_first = sorted(self.boxes, key=len, reverse=True)  # keeps the layers of one hyperparameter together
+        return tuple(dict.fromkeys(name for boxes in deepest_first for name in boxes))
+
+    @cached_property
+    def arms(self) -> tuple[ArmName, ...]:
+        """The arms of the study, in the order of the tables."""
+        return tuple(arm for arm in ARMS if arm in self.spec.arms)
+
+    def replicates(self, arm: ArmName) -> int:
+        """Slots for each configuration (or cell) of ``arm``."""
+        return self.spec.grid.replicates if arm == "grid" else self.spec.replicates
+
+    def slots(self, arm: ArmName) -> int:
+        """Runs of ``arm`` for each model."""
+        return (self.spec.grid.cells if arm == "grid" else self.spec.configurations) * self.replicates(arm)
+
+    def planned(self) -> dict[str, int]:
+        """Runs by arm."""
+        return {arm: self.slots(arm) * len(self.configs) for arm in self.arms}
+
+    def packs(self) -> Iterator[Pack]:
+        """Every pack but those of ``rerun``, which follow from their ``online`` ones, in the order to start them.
+
+        Block by block of configurations, so that a study that is still running holds whole configurations; the grid,
+        on which nothing waits, fills the end.
+        """
+        priority: tuple[tuple[ArmName, ...], ...] = (("online", "initial"), ("grid",))
+        for wanted in priority:
+            arms = [arm for arm in wanted if arm in self.arms]
+            for start in range(0, self.slots(arms[0]) if arms else 0, self.pack_size):
+                for arm in arms:
+                    slots = tuple(range(start, min(start + self.pack_size, self.slots(arm))))
+                    yield from (Pack(arm, model, slots) for model in range(len(self.configs)))
+
+    def member(self, arm: ArmName, model: int, slot: int, initial: dict[str, float] | None = None) -> Member:
+        """The run at this place; ``initial`` is given for ``rerun``: the final values of its ``online``."""
+        config_index, replicate = divmod(slot, self.replicates(arm))
+        seed = self.spec.seed
+        if arm == "grid":
+            return Member(
+                self.run_id(arm, model, slot),
+                config_index,
+                replicate,
+                grid_seed(seed, replicate),
+                self.cell(model, config_index),
+            )
+        if initial is None:
+            initial = {
+                name: initial_value(seed, config_index, replicate, name, box) for name, box in self.boxes[model].items()
+            }
+        return Member(
+            self.run_id(arm, model, slot),
+            config_index,
+            replicate,
+            training_seed(seed, config_index, replicate),
+            initial,
+        )
+
+    def cell(self, model: int, index: int) -> dict[str, float]:
+        """The hyperparameters of a cell of the grid; cells are numbered row-major, the last named axis fastest."""
+        values = {name: (box.low + box.high) / 2 for name, box in self.boxes[model].items()}
+        for axis, count in reversed(self.spec.grid.points.items()):
+            index, position = divmod(index, count)
+            for name in columns_of(axis, self.boxes[model]):
+                box = self.boxes[model][name]
+                if count > 1:
+                    values[name] = box.low + (box.high - box.low) * (position / (count - 1))
+        return values
+
+    def run_id(self, arm: ArmName, model: int, slot: int) -> str:
+        """80 bits, in hexadecimal, of the hash of what affects the run's result and of its place."""
+        config_index, replicate = divmod(slot, self.replicates(arm))
+        return digest([self._identities[arm == "grid"][model], arm, config_index, replicate])[:20]
+
+    @cached_property
+    def _identities(self) -> tuple[list[str], list[str]]:
+        study = self.spec.identity
+        for key in ("arms", "models", "replicates", "grid"):  # they say which runs there are, not what one is
+            study.pop(key, None)
+        models = [{**study, "model": dataclasses.asdict(config.model)} for config in self.configs]
+        grid = list(self.spec.grid.points.items())
+        return [digest(model) for model in models], [digest({**model, "grid": grid}) for model in models]
+
+    def order(
+        self, arm: Sequence[str], config_index: Sequence[int], replicate: Sequence[int], model: Sequence[str]
+    ) -> npt.NDArray[np.int64]:
+        """The position of runs in the published tables: by configuration, replicate, model and arm, then the grid."""
+        arm_number = _lookup(arm, self.arms)
+        grid = np.asarray(arm) == "grid"
+        replicates = np.where(grid, self.spec.grid.replicates, self.spec.replicates)
+        place = (np.asarray(config_index, np.int64) * replicates + np.asarray(replicate, np.int64)) * len(self.labels)
+        place += _lookup(model, self.labels)
+        width = sum(a in self.arms for a in CONFIGURATION_ARMS)
+        after = (self.slots("online") if width else 0) * len(self.labels) * width
+        return np.where(grid, after + place, place * width + arm_number)
+
+
+def _lookup(values: Sequence[str], table: Sequence[str]) -> npt.NDArray[np.int64]:
+    unique, inverse = np.unique(np.asarray(values, dtype=object), return_inverse=True)
+    numbers: npt.NDArray[np.int64] = np.array([table.index(value) for value in unique], np.int64)
+    return numbers[inverse]
+
+
+def columns_of(axis: str, boxes: dict[str, Range]) -> list[str]:
+    """The columns that ``axis`` names: one, or all layers' of a hyperparameter with a value for each layer."""
+    return [name for name in boxes if name == axis or name.startswith(f"{axis}_")]
+
+
+def make_plan(spec: StudySpec, pack_size: int | None = None) -> Plan:
+    """The plan of ``spec``; raises :class:`SpecError` for hyperparameters that a model has not."""
+    from trainers import boxes  # imports torch
+
+    try:
+        found = tuple(boxes(config) for config in spec.train_configs())
+    except ConfigError as error:
+        raise SpecError(str(error)) from None
+    for model_boxes in found if "grid" in spec.arms else ():
+        for axis in spec.grid.points:
+            if not columns_of(axis, model_boxes):
+                raise SpecError(
+                    f"grid.points.{axis}: not a hyperparameter of this study; allowed: {', '.join(model_boxes)}"
+                )
+    return Plan(spec, pack_size or pack_size_of(spec), found)

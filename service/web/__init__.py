@@ -1,0 +1,1 @@
+"""The studies of a storage root as web pages."""

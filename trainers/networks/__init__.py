@@ -1,0 +1,1 @@
+"""Stacks of networks that are trained side by side, and their derivatives."""

@@ -1,0 +1,89 @@
+"""What the loop and the hypergradients ask of a network: P stacked members, θ as one tensor [P, N].
+
+Two networks answer: ``perceptron`` in closed form, and ``module`` for any ``nn.Module`` by ``torch.func``. Their traces
+and directions are their own; others only hand them back. A trace knows the θ that it was taken at, not a copy: it
+serves until that θ is moved in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from trainers.hyperparameters import Parameter
+
+
+@dataclass(frozen=True)
+class Descent:
+    """A step of SGD, θ' = (1 - η 10^λ) θ - η ∇θ C. Without a trace: no step, θ' = θ."""
+
+    trace: Any  # of the batch at θ
+    keep: Tensor  # 1 - η 10^λ for each parameter tensor, [P, K]
+    rate: float  # η
+
+
+class Network(Protocol):
+    """P networks of one shape. C is the mean cross-entropy of a batch, without the L2 penalty."""
+
+    parameters: tuple[Parameter, ...]
+    noise_shapes: Sequence[tuple[int, ...] | None]  # for each site, an example's shape; None where there is no noise
+
+    @property
+    def size(self) -> int:
+        """N."""
+
+    @property
+    def example_size(self) -> int:
+        """About how many numbers a traced example takes at once, for an estimate of memory."""
+
+    def initial(self, seed: int) -> Tensor:
+        """θ of one member, [N] in float64."""
+
+    def linearise(
+        self,
+        theta: Tensor,
+        x: Tensor,
+        y: Tensor,
+        h: Tensor | None = None,
+        noise: list[Tensor | None] | None = None,
+        mirrored: bool = False,
+    ) -> Any:
+        """The trace of one batch [P, B, ...] at θ; without ``h`` and ``noise`` it is clean.
+
+        ``mirrored`` takes each example a second time, with -ε: 2 B rows, for tangents only.
+        """
+
+    def loss(self, trace: Any) -> Tensor:
+        """Mean cross-entropy of the traced batch against the labels, [P]."""
+
+    def gradient(self, trace: Any) -> Tensor:
+        """∇θ C, [P, N]."""
+
+    def descend(self, theta: Tensor, trace: Any, strength: Tensor, rate: float, out: Tensor) -> None:
+        """θ - η (∇θ C + s θ), one step of SGD, into ``out``, which may be θ; s is the strength of the penalty."""
+
+    def scaled_gradient(self, trace: Any, scale: Tensor | float) -> Any:
+        """scale ∘ ∇θ C as a direction."""
+
+    def direction(self, w: Tensor) -> Any:
+        """The direction w [P, N]."""
+
+    def dots(self, theta: Tensor, w: Any, since: Descent | None = None) -> Tensor:
+        """Σ w_j θ_j over each of the K parameter tensors, [P, K]; ``since`` led from θ to where w was taken."""
+
+    def contract(self, trace: Any, w: Any) -> Tensor:
+        """<w, ∂_h ∇θ C> for each hyperparameter but the λs, [P, H]."""
+
+    def tangent(self, trace: Any, z: Tensor, examples: int, direct: Tensor | None) -> Tensor:
+        """∇²θ C z_h + ``direct``_h ∂_h ∇θ C, [P, H, N], on the first ``examples`` of the batch."""
+
+    def descend_tangent(
+        self, trace: Any, z: Tensor, examples: int, direct: Tensor, strengths: Tensor, fade: float, rate: float
+    ) -> None:
+        """z ← (I - η (∇²θ C + s)) ``fade`` z - η ``direct`` ∂_h ∇θ C in place; s by parameter tensor, [P, K]."""
+
+    def evaluate(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Clean mean cross-entropy and error on shared data x [M, ...], y [M]: two tensors [P]."""

@@ -1,0 +1,1 @@
+"""Any ``nn.Module``, differentiated by autograd and ``torch.func``."""

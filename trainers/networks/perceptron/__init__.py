@@ -1,0 +1,1 @@
+"""Multilayer perceptrons, with every derivative in closed form."""

@@ -1,0 +1,120 @@
+"""Directions w in the θ-space of stacked perceptrons, layer by layer, and what a derivative along w asks of them.
+
+A gradient of B examples is a sum of B outer products, w_W = δᵀ a. Where B is small beside the layer, a product with w
+is cheaper by way of the [B, B] Gram products of its factors than with the weight-shaped matrix that would first have to
+be formed; where it is large, the other way about. Each layer of a direction is held in the cheaper form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from trainers.networks.base import Descent
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A layer's factors of a gradient: ∂C/∂W = δᵀ a."""
+
+    a: Tensor  # [P, B, in]
+    delta: Tensor  # [P, B, out]
+
+
+@dataclass(frozen=True)
+class Undo:
+    """How a layer's θ follows from the θ' at which w was taken: θ = (θ' + η ∂C/∂θ) / keep; without a batch θ = θ'."""
+
+    batch: Batch | None = None  # the factors of ∂C/∂W
+    keep_weight: Tensor | float = 1.0  # 1 - η 10^λ, [P]
+    keep_bias: Tensor | float = 1.0
+    rate: float = 0.0  # η
+
+
+@dataclass(frozen=True)
+class Formed:
+    """One layer of w entry by entry."""
+
+    weight: Tensor  # [P, out, in]
+    bias: Tensor  # [P, out]
+
+    def times(self, a: Tensor) -> Tensor:
+        """a wᵀ."""
+        return torch.bmm(a, self.weight.transpose(1, 2))
+
+    def back(self, delta: Tensor) -> Tensor:
+        """δ w."""
+        return torch.bmm(delta, self.weight)
+
+    def dots(self, weight: Tensor, bias: Tensor, undo: Undo | None) -> list[Tensor]:
+        """<w, θ> over W and over b, [P] each."""
+        return [(self.weight * weight).sum((1, 2)), (self.bias * bias).sum(1)]
+
+
+@dataclass(frozen=True)
+class Factored:
+    """One layer of w as δᵀ a, never formed."""
+
+    batch: Batch
+    bias: Tensor  # [P, out], δ summed over the batch
+    z: Tensor | None  # [P, B, out], a W'ᵀ + b' wherever δ is not 0, W' and b' being those that w was taken at
+    bias_there: Tensor  # [P, out], b'
+    kept: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def times(self, a: Tensor) -> Tensor:
+        """a wᵀ."""
+        return torch.bmm(self._gram("a", a, self.batch.a), self.batch.delta)
+
+    def back(self, delta: Tensor) -> Tensor:
+        """δ w."""
+        return torch.bmm(self._gram("delta", delta, self.batch.delta), self.batch.a)
+
+    def dots(self, weight: Tensor, bias: Tensor, undo: Undo | None) -> list[Tensor]:
+        """<w, θ> over W and over b, [P] each.
+
+        A product with W, unless θ follows from where w was taken: <w, W'> = Σ δ ∘ a W'ᵀ = Σ δ ∘ (z - b') is at hand,
+        and so, from Gram products that the sweeps along w need too, is <w, ∂C/∂W> = Σ (a₁ aᵀ) ∘ (δ₁ δᵀ).
+        """
+        delta = self.batch.delta
+        if undo is None or self.z is None:
+            return [torch.bmm(self.batch.a, weight.transpose(1, 2)).mul_(delta).sum((1, 2)), (self.bias * bias).sum(1)]
+        on_bias = (self.bias * self.bias_there).sum(1)
+        on_weight = (delta * self.z).sum((1, 2)) - on_bias
+        if (step := undo.batch) is not None:
+            grams = self._gram("a", step.a, self.batch.a) * self._gram("delta", step.delta, delta)
+            on_weight = (on_weight + undo.rate * grams.sum((1, 2))) / undo.keep_weight
+            on_bias = (on_bias + undo.rate * (self.bias * step.delta.sum(1)).sum(1)) / undo.keep_bias
+        return [on_weight, on_bias]
+
+    def _gram(self, kind: str, left: Tensor, right: Tensor) -> Tensor:
+        """left rightᵀ [P, B, B]; the latest of its kind is kept, for the dots and the sweeps ask for the same."""
+        if kind not in self.kept or self.kept[kind][0] is not left:
+            self.kept[kind] = left, torch.bmm(left, right.transpose(1, 2))
+        return self.kept[kind][1]
+
+
+Layer = Formed | Factored
+Direction = list[Layer]
+
+
+def gradient_direction(batch: Batch, z: Tensor | None, bias_there: Tensor) -> Layer:
+    """∂C/∂W and ∂C/∂b of one layer in the cheaper form, by the multiplications of :meth:`times` and :meth:`back`."""
+    rows, (out, fan_in) = batch.a.shape[1], (batch.delta.shape[2], batch.a.shape[2])
+    bias = batch.delta.sum(1)
+    if 2 * rows * (fan_in + out) < 3 * fan_in * out:
+        return Factored(batch, bias, z, bias_there)
+    return Formed(torch.bmm(batch.delta.transpose(1, 2), batch.a), bias)
+
+
+def dots(w: Direction, layers: list[tuple[Tensor, Tensor]], since: Descent | None) -> Tensor:
+    """Σ w_j θ_j over W and b of each layer of θ, [P, 2 · layers]; ``since`` led from θ to where w was taken."""
+    out: list[Tensor] = []
+    for layer, (part, (weight, bias)) in enumerate(zip(w, layers, strict=True)):
+        undo = None if since is None else Undo()
+        if since is not None and since.trace is not None:
+            keep_weight, keep_bias = since.keep[:, 2 * layer], since.keep[:, 2 * layer + 1]
+            undo = Undo(since.trace.batch(layer), keep_weight, keep_bias, since.rate)
+        out += part.dots(weight, bias, undo)
+    return torch.stack(out, dim=1)

@@ -1,0 +1,258 @@
+"""P multilayer perceptrons of one shape as one stacked network, with every derivative in closed form.
+
+No autograd graph is built: an ordinary step is a handful of batched matrix products. Notation, for each member: layer
+l (from 0) computes z_l = a_l W_lᵀ + b_l; a_0 = x + n_0 ε_0 and a_{l+1} = φ(z_l) + n_{l+1} ε_{l+1}; δ_l = ∂C/∂z_l. C is
+the mean cross-entropy of the softmax of the last z with targets q = (1 - s)·onehot + s/classes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainers.config import ModelConfig
+from trainers.hyperparameters import Layout, Parameter
+from trainers.networks.base import Descent
+from trainers.networks.perceptron import second_order as second
+from trainers.networks.perceptron.directions import Batch, Direction, Formed, dots, gradient_direction
+from trainers.networks.perceptron.mirror import Mirror, mirrored_affine
+from trainers.seeding import Stream, generator
+
+EVALUATION_ROWS = 8192  # examples times members in one chunk of an evaluation: bounds its memory
+
+
+@dataclass
+class Trace:
+    """What one forward and backward pass leaves behind, at θ; enough for every further derivative of that batch."""
+
+    inputs: list[Tensor]  # a_l [P, B, d_l]
+    slopes: list[Tensor]  # φ'(z_l) of each hidden layer [P, B, d_{l+1}]
+    activations: list[Tensor]  # φ(z_l), before noise
+    deltas: list[Tensor]  # δ_l [P, B, d_{l+1}]
+    logits: Tensor  # the last z [P, B, classes]
+    probabilities: Tensor  # their softmax
+    labels: Tensor  # [P, B]
+    noise: list[Tensor | None]  # ε_l [P, B, d_l]
+    layers: list[tuple[Tensor, Tensor]]  # views of the θ that it was taken at
+    activation: str
+    mirror: Mirror | None = None  # inputs[0] is then x with ε below it; all else is of x + n ε and x - n ε
+
+    def batch(self, layer: int) -> Batch:
+        """The factors of ∂C/∂W_l."""
+        return Batch(self.inputs[layer], self.deltas[layer])
+
+
+def parameters_of(input_size: int, hidden: tuple[int, ...], classes: int) -> tuple[Parameter, ...]:
+    """The parameter tensors of an MLP in the order of θ."""
+    table: list[Parameter] = []
+    widths = (input_size, *hidden, classes)
+    start = 0
+    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(widths), start=1):
+        for name, shape in ((f"{layer}.weight", (fan_out, fan_in)), (f"{layer}.bias", (fan_out,))):
+            table.append(Parameter(name, shape, layer, start))
+            start = table[-1].stop
+    return tuple(table)
+
+
+class StackedMLP:
+    """P perceptrons side by side; every method takes θ as one tensor [P, N]."""
+
+    def __init__(self, model: ModelConfig, input_size: int, classes: int, layout: Layout) -> None:
+        self.layout = layout
+        self.classes = classes
+        self.activation = model.activation
+        self.parameters = parameters_of(input_size, model.hidden, classes)
+        self.size = self.parameters[-1].stop
+        self.layers = len(model.hidden) + 1
+        self.noise_shapes: Sequence[tuple[int, ...] | None] = [
+            (width,) if column is not None else None
+            for width, column in zip(
+                (input_size, *model.hidden), (layout.input_noise, *layout.hidden_noise), strict=True
+            )
+        ]
+
+    @property
+    def example_size(self) -> int:
+        """About how many numbers a traced example takes: x and a_0, and a, z, φ' and δ of every layer."""
+        inputs, *widths = [p.shape[1] for p in self.parameters[::2]] + [self.classes]
+        return 2 * inputs + 4 * sum(widths)
+
+    def initial(self, seed: int) -> Tensor:
+        """θ of one member, [N] in float64: uniform in ±1/√fan_in, as ``torch.nn.Linear`` does by default."""
+        draw = generator(seed, Stream.WEIGHTS)
+        parts = []
+        for weight, bias in zip(self.parameters[::2], self.parameters[1::2], strict=True):
+            bound = 1 / math.sqrt(weight.shape[1])
+            parts += [draw.uniform(-bound, bound, weight.shape).ravel(), draw.uniform(-bound, bound, bias.shape)]
+        return torch.cat([torch.from_numpy(part) for part in parts])
+
+    def views(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """(W_l, b_l) of every layer as views of ``flat`` [M, N]: shapes [M, out, in] and [M, out]."""
+        parts = torch.split(flat, list(self.layout.sizes), dim=1)
+        weights = (part.view(len(flat), *p.shape) for part, p in zip(parts[::2], self.parameters[::2], strict=True))
+        return list(zip(weights, parts[1::2], strict=True))
+
+    def linearise(
+        self,
+        theta: Tensor,
+        x: Tensor,
+        y: Tensor,
+        h: Tensor | None = None,
+        noise: list[Tensor | None] | None = None,
+        mirrored: bool = False,
+    ) -> Trace:
+        """One forward and backward pass over batches x [P, B, d], y [P, B]; without ``h`` and ``noise`` it is clean.
+
+        ``mirrored`` takes each example a second time with -ε; such a trace is for tangents only.
+        """
+        noise = noise or [None] * self.layers
+        columns = (self.layout.input_noise, *self.layout.hidden_noise)
+        a, mirror = x, None
+        if mirrored:
+            y = torch.cat([y, y], 1)
+            a = torch.cat([x, x if noise[0] is None else noise[0]], 1)
+            noise = [noise[0], *(None if e is None else torch.cat([e, -e], 1) for e in noise[1:])]
+        inputs, slopes, activations = [], [], []
+        views = self.views(theta)
+        for layer, (weight, bias) in enumerate(views):
+            z = None
+            if (epsilon := noise[layer]) is not None and h is not None:
+                std = h[:, columns[layer], None, None]
+                if mirrored and layer == 0:
+                    z, mirror = mirrored_affine(a, std, weight, bias)
+                else:
+                    a = torch.addcmul(a, epsilon, std)
+            inputs.append(a)
+            if z is None:
+                z = (_logits if layer == self.layers - 1 else _affine)(a, weight, bias)
+            if layer == self.layers - 1:
+                logits = z
+            elif self.activation == "relu":
+                a = z.relu_()
+                slopes.append(a.sign())
+                activations.append(a)
+            else:
+                a = z.tanh_()
+                slopes.append(1 - a * a)
+                activations.append(a)
+        p = _softmax(logits)
+        delta = p.scatter_add(2, y.unsqueeze(2), logits.new_tensor(-1.0).expand(*y.shape, 1))
+        if h is not None and (column := self.layout.label_smoothing) is not None:
+            delta.addcmul_(second.label_slope(y, p), h[:, column, None, None])
+        delta.div_(y.shape[1])
+        deltas = [delta]
+        for layer in range(self.layers - 1, 0, -1):
+            delta = torch.bmm(delta, views[layer][0]).mul_(slopes[layer - 1])
+            deltas.append(delta)
+        return Trace(inputs, slopes, activations, deltas[::-1], logits, p, y, noise, views, self.activation, mirror)
+
+    def loss(self, trace: Trace) -> Tensor:
+        """Mean cross-entropy of the traced batch against the labels, [P]."""
+        return -_log_softmax(trace.logits).gather(2, trace.labels.unsqueeze(2)).mean((1, 2))
+
+    def gradient(self, trace: Trace) -> Tensor:
+        """∇θ C of the traced batch, [P, N]."""
+        out = trace.logits.new_empty(len(trace.labels), self.size)
+        for (weight, bias), a, delta in zip(self.views(out), trace.inputs, trace.deltas, strict=True):
+            torch.bmm(delta.transpose(1, 2), a, out=weight)
+            torch.sum(delta, 1, out=bias)
+        return out
+
+    def descend(self, theta: Tensor, trace: Trace, strength: Tensor, rate: float, out: Tensor) -> None:
+        """θ - η (∇θ C + s θ) = (1 - η s) θ - η δᵀ a into ``out``, s the strength of the penalty; ∇θ C is not formed."""
+        torch.mul(theta, 1 - rate * strength, out=out)
+        layers = trace.layers if out is theta else self.views(out)
+        for (weight, bias), a, delta in zip(layers, trace.inputs, trace.deltas, strict=True):
+            weight.baddbmm_(delta.transpose(1, 2), a, alpha=-rate)
+            bias.sub_(delta.sum(1), alpha=rate)
+
+    def scaled_gradient(self, trace: Trace, scale: Tensor | float) -> Direction:
+        """scale ∘ ∇θ C of the traced batch as a direction."""
+        if isinstance(scale, Tensor):
+            return self.direction(scale * self.gradient(trace))
+        # δ is 0 where φ'(z) = 0, so that of a rectified z φ(z) serves as well; tanh leaves nothing of z.
+        z = [*(trace.activations if self.activation == "relu" else [None] * len(trace.activations)), trace.logits]
+        return [
+            gradient_direction(Batch(a, scale * delta), z_l, bias)
+            for a, delta, z_l, (_, bias) in zip(trace.inputs, trace.deltas, z, trace.layers, strict=True)
+        ]
+
+    def direction(self, w: Tensor) -> Direction:
+        """The direction w [P, N]."""
+        return [Formed(weight, bias) for weight, bias in self.views(w)]
+
+    def dots(self, theta: Tensor, w: Direction, since: Descent | None = None) -> Tensor:
+        """Σ w_j θ_j over each of the K parameter tensors, [P, K]; to know the step from θ to w spares products."""
+        return dots(w, self.views(theta), since)
+
+    def contract(self, trace: Trace, w: Direction) -> Tensor:
+        """<w, ∂_h ∇θ C> for every noise and smoothing column, [P, H]; 0 in the λ columns."""
+        return second.contract(trace, w, self.layout)
+
+    def tangent(self, trace: Trace, z: Tensor, examples: int, direct: Tensor | None) -> Tensor:
+        """∇²θ C z_h + ``direct``_h ∂_h ∇θ C for each of H directions z [P, H, N].
+
+        On the first ``examples`` of the batch, an unbiased estimate of its mean. ``direct`` [P, H]; without, plain
+        Hessian-vector products of any number H. The λ columns get no direct part here.
+        """
+        out = torch.empty_like(z)
+        out_views = self.views(out.view(-1, self.size))
+        for part in second.tangents(trace, self.views(z.view(-1, self.size)), examples, self.layout, direct):
+            part.add_to(*out_views[part.layer], beta=0, alpha=1)
+        return out
+
+    def descend_tangent(
+        self, trace: Trace, z: Tensor, examples: int, direct: Tensor, strengths: Tensor, fade: float, rate: float
+    ) -> None:
+        """The tangent of :meth:`descend` at the trace's θ, but for the λs' direct part: in place
+
+        z_h ← (I - η (∇²θ C + s)) ``fade`` z_h - η ``direct``_h ∂_h ∇θ C.
+        """
+        views = self.views(z.view(-1, self.size))
+        keep = (fade * (1 - rate * strengths)).repeat_interleave(z.shape[1], 0)
+        for part in second.tangents(trace, views, examples, self.layout, direct, fade):
+            weight, bias = views[part.layer]
+            weight.mul_(keep[:, 2 * part.layer, None, None])
+            bias.mul_(keep[:, 2 * part.layer + 1, None])
+            part.add_to(weight, bias, beta=1, alpha=-rate)
+
+    def evaluate(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Clean mean cross-entropy and error of every member on shared data x [M, d], y [M]: two tensors [P]."""
+        loss = theta.new_zeros(len(theta))
+        wrong = theta.new_zeros(len(theta))
+        rows = max(1, EVALUATION_ROWS // len(theta))
+        for xs, ys in zip(torch.split(x, rows), torch.split(y, rows), strict=True):
+            a = xs.expand(len(theta), *xs.shape)
+            *hidden, last = self.views(theta)
+            for weight, bias in hidden:
+                a = _affine(a, weight, bias)
+                a = a.relu_() if self.activation == "relu" else a.tanh_()
+            log_p, labels = _log_softmax(_logits(a, *last)), ys.expand(len(theta), -1)
+            loss -= log_p.gather(2, labels.unsqueeze(2)).sum((1, 2))
+            wrong += (log_p.argmax(2) != labels).sum(1)
+        return loss / len(y), wrong / len(y)
+
+
+def _affine(a: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """a Wᵀ + b, [P, B, out]."""
+    return torch.baddbmm(bias.unsqueeze(1), a, weight.transpose(1, 2))
+
+
+def _logits(a: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same of the last layer, laid out with the examples last."""
+    return torch.baddbmm(bias.unsqueeze(2), weight, a.transpose(1, 2)).transpose(1, 2)
+
+
+def _softmax(z: Tensor) -> Tensor:
+    """Over the classes; torch's is several times quicker across a long inner dimension than along a short last one."""
+    return torch.softmax(z.transpose(1, 2), 1).transpose(1, 2)
+
+
+def _log_softmax(z: Tensor) -> Tensor:
+    """The same."""
+    return torch.log_softmax(z.transpose(1, 2), 1).transpose(1, 2)

@@ -1,0 +1,1 @@
+"""What moves the parameters θ (inner) and the hyperparameters (outer)."""

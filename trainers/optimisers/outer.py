@@ -1,0 +1,89 @@
+"""The outer optimisers: what moves the hyperparameters h [P, H] along their hypergradients."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainers.config import OuterConfig
+from trainers.hyperparameters import Layout
+from trainers.optimisers.inner import State, anneal
+
+
+def initial_state(h: Tensor) -> State:
+    """The optimiser's state before the first outer step."""
+    return {"mean": torch.zeros_like(h), "square": torch.zeros_like(h)}
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """What the boxes of the H hyperparameters say, as tensors [H]."""
+
+    rates: Tensor
+    low: Tensor  # no step ends below
+    high: Tensor
+    variance: Tensor | None  # where the step moves a square; None: nowhere
+    floor: Tensor  # see :func:`raised`
+
+
+def boxes(layout: Layout, clamp: bool, like: Tensor) -> Boxes:
+    """Those of a layout, on the device of ``like`` and of its type."""
+    # Without the clamp, a standard deviation or a smoothing below its low still has no meaning.
+    free = [not clamp and name.startswith("log10_l2") for name in layout.names]
+    squares = [box.coordinate == "variance" for box in layout.ranges]
+    return Boxes(
+        like.new_tensor([box.learning_rate for box in layout.ranges]),
+        like.new_tensor([-math.inf if f else box.low for f, box in zip(free, layout.ranges, strict=True)]),
+        like.new_tensor([box.high if clamp else math.inf for box in layout.ranges]),
+        torch.tensor(squares, device=like.device) if any(squares) else None,
+        like.new_tensor([box.high / 16 if s else -math.inf for s, box in zip(squares, layout.ranges, strict=True)]),
+    )
+
+
+def raised(boxes: Boxes, h: Tensor) -> Tensor:
+    """``h`` with the standard deviations whose variance is moved raised to a sixteenth of their box's top at least.
+
+    There, at and near 0, dC2/dn0² is taken in place of where dC2/dn0 and 2 n0 both vanish: as a function of n0² the
+    loss is close to a straight line over so short a way.
+    """
+    return h if boxes.variance is None else torch.maximum(h, boxes.floor)
+
+
+def slopes(boxes: Boxes, h: Tensor) -> Tensor:
+    """dh/dc [P, H], c the coordinate that the outer step adds to: 1, or 1 / (2 n0) for the variance."""
+    return torch.ones_like(h) if boxes.variance is None else torch.where(boxes.variance, 0.5 / raised(boxes, h), 1.0)
+
+
+def step(
+    config: OuterConfig,
+    boxes: Boxes,
+    h: Tensor,
+    hypergradient: Tensor,
+    state: State,
+    count: int,
+    progress: tuple[int, int],
+) -> None:
+    """One outer step in place: SGD or Adam, each hyperparameter at its own rate, then the clamp to its box.
+
+    The step is taken in each hyperparameter's own coordinate c: along dC2/dc = dC2/dh · dh/dc (:func:`slopes`).
+
+    ``count`` numbers the outer steps from 1; ``progress`` is (inner steps done, inner steps planned).
+    """
+    if boxes.variance is not None:
+        hypergradient = hypergradient * slopes(boxes, h)
+    rates = boxes.rates * anneal(config.schedule, config.anneal_fraction, *progress)
+    if config.optimiser == "sgd":
+        move = rates * hypergradient
+    else:
+        b1, b2 = config.betas
+        state["mean"].mul_(b1).add_(hypergradient, alpha=1 - b1)
+        state["square"].mul_(b2).addcmul_(hypergradient, hypergradient, value=1 - b2)
+        root = (state["square"] / (1 - b2**count)).sqrt_().add_(config.epsilon)
+        move = (rates / (1 - b1**count)) * state["mean"] / root
+    moved = h - move
+    if boxes.variance is not None:
+        moved = torch.where(boxes.variance, (h * h - move).clamp_(min=0).sqrt_(), moved)
+    torch.clamp(moved, boxes.low, boxes.high, out=h)
