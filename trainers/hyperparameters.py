@@ -9,7 +9,6 @@ of the slides) never enters an autograd graph: its gradient 10^{λ_j} θ_j and t
 from __future__ import annotations
 
 import fnmatch
-import importlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from trainers.config import ConfigError, HyperparameterConfig, Range
+from trainers.references import resolve
 
 LN10 = math.log(10.0)
 
@@ -76,11 +76,7 @@ class Layout:
 
 def load_regulariser(reference: str) -> Regulariser:
     """The :class:`Regulariser` that ``module:attribute`` names."""
-    module_name, _, attribute = reference.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"hyperparameters.custom = {reference!r}: cannot be loaded ({error})") from None
+    found = resolve(reference, "hyperparameters.custom")
     if not isinstance(found, Regulariser):
         raise ConfigError(
             f"hyperparameters.custom = {reference!r}: must be a trainers.hyperparameters.Regulariser, "

@@ -1,0 +1,22 @@
+"""What a user names as ``module:attribute``: a network, a data set, a regulariser, a trainer."""
+
+from __future__ import annotations
+
+import pkgutil
+
+from trainers.config import ConfigError
+
+
+def resolve(reference: str, where: str) -> object:
+    """The object that ``reference`` names. ``where`` is the setting that holds it, for example ``models.name``.
+
+    Raises :class:`ConfigError` with the setting, the reference and the reason where it cannot be imported.
+    """
+    try:
+        found: object = pkgutil.resolve_name(reference)
+    except Exception as error:  # importing runs the user's own code, so anything may come
+        raise ConfigError(
+            f"{where} = {reference!r}: cannot be imported ({type(error).__name__}: {error}); must be "
+            "'module:attribute', with a module that Python finds here"
+        ) from error
+    return found
