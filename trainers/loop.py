@@ -110,7 +110,7 @@ def _steps(
                 carried = network.linearise(theta, x[:, :examples], y[:, :examples], raised, few, mirrored=True)
                 rows = 2 * examples
             if sgd:
-                network.descend_tangent(carried, state.z, rows, slopes, strengths, fade, rate)
+                network.sgd_step_tangent(carried, state.z, rows, slopes, strengths, fade, rate)
                 penalty_direction(layout, strengths, theta, state.z, -rate)
             else:
                 for fading in (state.z, *state.z_state.values()):
@@ -123,7 +123,7 @@ def _steps(
         if tunes:  # the trace's θ stays as it is
             theta = state.theta = torch.empty_like(theta) if sgd else theta.clone()
         if sgd:
-            network.descend(before, trace, strength, rate, out=theta)
+            network.sgd_step(before, trace, strength, rate, out=theta)
         else:
             g = network.gradient(trace).addcmul_(strength, before)
             inner.step(config.inner, theta, g, state.inner, rate, count)

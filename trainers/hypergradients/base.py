@@ -133,7 +133,7 @@ def forward(step: Step) -> Tensor:
 def _one_step(step: Step, w: object, since: Descent | None = None) -> Tensor:
     """- <w, ∂_h g>: the λ part in closed form, the noise part as the network contracts it."""
     dots = step.network.dots(step.theta, w, since)
-    return -(penalty_hypergradient(step.layout, step.strengths, dots) + step.network.contract(step.trace, w))
+    return -(penalty_hypergradient(step.layout, step.strengths, dots) + step.network.mixed_vjp(step.trace, w))
 
 
 ESTIMATORS: dict[EstimatorName, Callable[[Step], Tensor]] = {

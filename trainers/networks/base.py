@@ -62,7 +62,7 @@ class Network(Protocol):
     def gradient(self, trace: Any) -> Tensor:
         """∇θ C, [P, N]."""
 
-    def descend(self, theta: Tensor, trace: Any, strength: Tensor, rate: float, out: Tensor) -> None:
+    def sgd_step(self, theta: Tensor, trace: Any, strength: Tensor, rate: float, out: Tensor) -> None:
         """θ - η (∇θ C + s θ), one step of SGD, into ``out``, which may be θ; s is the strength of the penalty."""
 
     def scaled_gradient(self, trace: Any, scale: Tensor | float) -> Any:
@@ -74,13 +74,13 @@ class Network(Protocol):
     def dots(self, theta: Tensor, w: Any, since: Descent | None = None) -> Tensor:
         """Σ w_j θ_j over each of the K parameter tensors, [P, K]; ``since`` led from θ to where w was taken."""
 
-    def contract(self, trace: Any, w: Any) -> Tensor:
+    def mixed_vjp(self, trace: Any, w: Any) -> Tensor:
         """<w, ∂_h ∇θ C> for each hyperparameter but the λs, [P, H]."""
 
     def tangent(self, trace: Any, z: Tensor, examples: int, direct: Tensor | None) -> Tensor:
         """∇²θ C z_h + ``direct``_h ∂_h ∇θ C, [P, H, N], on the first ``examples`` of the batch."""
 
-    def descend_tangent(
+    def sgd_step_tangent(
         self, trace: Any, z: Tensor, examples: int, direct: Tensor, strengths: Tensor, fade: float, rate: float
     ) -> None:
         """z ← (I - η (∇²θ C + s)) ``fade`` z - η ``direct`` ∂_h ∇θ C in place; s by parameter tensor, [P, K]."""

@@ -129,7 +129,7 @@ class StackedModule:
         """∇θ C of the traced batch, [P, N]; the caller may write into it, but not into θ before."""
         return trace.gradient.clone()
 
-    def descend(self, theta: Tensor, trace: Trace, strength: Tensor, rate: float, out: Tensor) -> None:
+    def sgd_step(self, theta: Tensor, trace: Trace, strength: Tensor, rate: float, out: Tensor) -> None:
         """θ - η (∇θ C + s θ) into ``out``, s the strength of the penalty."""
         g = trace.gradient
         torch.mul(theta, 1 - rate * strength, out=out).sub_(g, alpha=rate)
@@ -146,7 +146,7 @@ class StackedModule:
         """Σ w_j θ_j over each of the K parameter tensors, [P, K]."""
         return torch.stack([part.sum(1) for part in (w * theta).split_with_sizes(list(self.layout.sizes), 1)], dim=1)
 
-    def contract(self, trace: Trace, w: Tensor) -> Tensor:
+    def mixed_vjp(self, trace: Trace, w: Tensor) -> Tensor:
         """<w, ∂_h ∇θ C> for each hyperparameter but the λs, [P, H], by one double backward for all of them."""
         if trace.h is None or self._only_penalised():
             return trace.losses.new_zeros(len(trace.losses), len(self.layout.names))
@@ -182,7 +182,7 @@ class StackedModule:
         out: Tensor = func.vmap(along, (1, 1), 1)(z, weights)
         return out
 
-    def descend_tangent(
+    def sgd_step_tangent(
         self, trace: Trace, z: Tensor, examples: int, direct: Tensor, strengths: Tensor, fade: float, rate: float
     ) -> None:
         """z ← (I - η (∇²θ C + s)) ``fade`` z - η ``direct`` ∂_h ∇θ C in place."""

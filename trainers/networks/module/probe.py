@@ -156,7 +156,7 @@ def check_derivatives(config: TrainConfig, network: StackedModule) -> None:
         h = torch.tensor([[box.low + part * (box.high - box.low) for box in layout.ranges]], dtype=x.dtype)
         try:
             trace = network.linearise(theta, x, y, h, noise)
-            slopes.append(network.contract(trace, w)[0])
+            slopes.append(network.mixed_vjp(trace, w)[0])
             if part == 0.5 and config.outer.estimator in ("forward", "neumann"):
                 network.tangent(trace, w.unsqueeze(1).expand(-1, h.shape[1], -1), x.shape[1], torch.ones_like(h))
         except ConfigError:

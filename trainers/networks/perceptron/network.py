@@ -163,7 +163,7 @@ class StackedMLP:
             torch.sum(delta, 1, out=bias)
         return out
 
-    def descend(self, theta: Tensor, trace: Trace, strength: Tensor, rate: float, out: Tensor) -> None:
+    def sgd_step(self, theta: Tensor, trace: Trace, strength: Tensor, rate: float, out: Tensor) -> None:
         """θ - η (∇θ C + s θ) = (1 - η s) θ - η δᵀ a into ``out``, s the strength of the penalty; ∇θ C is not formed."""
         torch.mul(theta, 1 - rate * strength, out=out)
         layers = trace.layers if out is theta else self.views(out)
@@ -190,9 +190,9 @@ class StackedMLP:
         """Σ w_j θ_j over each of the K parameter tensors, [P, K]; to know the step from θ to w spares products."""
         return dots(w, self.views(theta), since)
 
-    def contract(self, trace: Trace, w: Direction) -> Tensor:
+    def mixed_vjp(self, trace: Trace, w: Direction) -> Tensor:
         """<w, ∂_h ∇θ C> for every noise and smoothing column, [P, H]; 0 in the λ columns."""
-        return second.contract(trace, w, self.layout)
+        return second.mixed_vjp(trace, w, self.layout)
 
     def tangent(self, trace: Trace, z: Tensor, examples: int, direct: Tensor | None) -> Tensor:
         """∇²θ C z_h + ``direct``_h ∂_h ∇θ C for each of H directions z [P, H, N].
@@ -206,10 +206,10 @@ class StackedMLP:
             part.add_to(*out_views[part.layer], beta=0, alpha=1)
         return out
 
-    def descend_tangent(
+    def sgd_step_tangent(
         self, trace: Trace, z: Tensor, examples: int, direct: Tensor, strengths: Tensor, fade: float, rate: float
     ) -> None:
-        """The tangent of :meth:`descend` at the trace's θ, but for the λs' direct part: in place
+        """The tangent of :meth:`sgd_step` at the trace's θ, but for the λs' direct part: in place
 
         z_h ← (I - η (∇²θ C + s)) ``fade`` z_h - η ``direct``_h ∂_h ∇θ C.
         """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trainers.networks.perceptron.network import Trace
 
 
-def contract(trace: Trace, w: Direction, layout: Layout) -> Tensor:
+def mixed_vjp(trace: Trace, w: Direction, layout: Layout) -> Tensor:
     """<w, ∂_h ∇θ C> for every noise and smoothing column, [P, H]; 0 in the λ columns.
 
     Differentiates D_w C, the derivative of C along w, with respect to what each hyperparameter moves: one forward and

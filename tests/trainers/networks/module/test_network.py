@@ -64,7 +64,7 @@ def test_a_perceptron_equals_the_closed_form_in_every_method(hidden, activation)
         (network.gradient(clean), closed.gradient(own_clean)),
         (network.scaled_gradient(clean, 0.1), 0.1 * closed.gradient(own_clean)),
         (network.dots(theta, network.direction(w)), closed.dots(theta, w_own)),
-        (network.contract(trace, network.direction(w)), closed.contract(own, w_own)),
+        (network.mixed_vjp(trace, network.direction(w)), closed.mixed_vjp(own, w_own)),
         (network.tangent(trace, z, batch, h), closed.tangent(own, z, batch, h)),
         (network.tangent(trace, z, 5, h), closed.tangent(own, z, 5, h)),
         (network.tangent(twice, z, 2 * batch, h), closed.tangent(own_twice, z, 2 * batch, h)),
@@ -267,7 +267,7 @@ def methods(problem: Problem, theta: Tensor, h: Tensor, z: Tensor, noise: list[T
     found = [
         network.gradient(trace),
         network.gradient(clean),
-        network.contract(trace, z[:, 0]),
+        network.mixed_vjp(trace, z[:, 0]),
         network.tangent(trace, z, 6, h),
         *network.evaluate(theta, x, y),
     ]

@@ -109,9 +109,9 @@ def test_contracted_mixed_derivatives_are_autograds(kinds, activation, size, bat
     trace = c.network.linearise(c.theta, c.x, c.y, c.h, c.noise)
     clean = c.network.linearise(c.theta, c.x.flip(1), c.y.flip(1))
     w = 0.7 * c.network.gradient(clean)
-    found = c.network.contract(trace, c.network.scaled_gradient(clean, 0.7))
-    dense = c.network.contract(trace, c.network.direction(w))
-    scaled = c.network.contract(trace, c.network.scaled_gradient(clean, torch.full_like(c.theta, 0.7)))
+    found = c.network.mixed_vjp(trace, c.network.scaled_gradient(clean, 0.7))
+    dense = c.network.mixed_vjp(trace, c.network.direction(w))
+    scaled = c.network.mixed_vjp(trace, c.network.scaled_gradient(clean, torch.full_like(c.theta, 0.7)))
     dots = c.network.dots(c.theta, c.network.scaled_gradient(clean, 0.7))
     for member in (0, 1):
         _, h, gradient = c.gradient(member)
@@ -134,7 +134,7 @@ def test_a_step_can_be_undone_in_the_dots(activation, scope, size, batch, seed, 
     strengths = penalty_strengths(c.layout, c.h - 1)
     strength = penalty_strength(c.layout, strengths)
     after = torch.empty_like(c.theta)
-    c.network.descend(c.theta, trace, strength, 0.3, out=after)
+    c.network.sgd_step(c.theta, trace, strength, 0.3, out=after)
     torch.testing.assert_close(after, c.theta - 0.3 * (c.network.gradient(trace) + strength * c.theta), **CLOSE)
     for theta, since in ((after, Descent(trace, 1 - 0.3 * strengths, 0.3)), (c.theta, Descent(None, strengths, 0.0))):
         clean = c.network.linearise(theta, c.x.flip(1), c.y)
@@ -194,7 +194,7 @@ def test_no_hidden_layer_is_softmax_regression():
     kinds = HyperparameterConfig(log10_l2=None)
     c = case(1, "relu", (), kinds)
     trace = c.network.linearise(c.theta, c.x, c.y, c.h, c.noise)
-    found = c.network.contract(trace, c.network.direction(c.theta))
+    found = c.network.mixed_vjp(trace, c.network.direction(c.theta))
     for member in (0, 1):
         _, h, gradient = c.gradient(member)
         torch.testing.assert_close(c.network.gradient(trace)[member], gradient.detach(), **CLOSE)
