@@ -23,7 +23,7 @@ from trainers.references import resolve
 LN10 = math.log(10.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Parameter:
     """One parameter tensor of a network and its place in the flat vector θ of N entries."""
 
@@ -55,7 +55,7 @@ class Regulariser:
     penalty: Callable[[dict[str, Tensor], Tensor], Tensor] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Layout:
     """The meaning of the H columns of ``h``. An index of ``None`` means: not a hyperparameter here."""
 
@@ -131,14 +131,14 @@ def lay_out(config: HyperparameterConfig, parameters: Sequence[Parameter], hidde
     if not names:
         raise ConfigError("hyperparameters: none given; name at least one, for example log10_l2 or input_noise_std")
     return Layout(
-        tuple(names),
-        tuple(ranges),
-        tuple(l2),
-        tuple(p.stop - p.start for p in parameters),
-        input_noise,
-        tuple(hidden_noise),
-        smoothing,
-        custom,
+        names=tuple(names),
+        ranges=tuple(ranges),
+        l2=tuple(l2),
+        sizes=tuple(p.stop - p.start for p in parameters),
+        input_noise=input_noise,
+        hidden_noise=tuple(hidden_noise),
+        label_smoothing=smoothing,
+        custom=custom,
     )
 
 

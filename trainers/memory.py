@@ -1,4 +1,8 @@
-"""How much memory a pack takes, and whether the device has it: said before anything is trained, not by a crash."""
+"""How much memory a pack takes, and whether the device has it: said before anything is trained, not by a crash.
+
+The service has an estimate of its own, ``service/spec/packing.py``, for the size of a pack that a plan is made with: it
+follows from the spec alone, before data and network are there. This one knows both, and has the last word.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ import torch
 
 from trainers.batches import noise_steps
 from trainers.config import ConfigError, TrainConfig
+from trainers.hypergradients import ESTIMATORS
+from trainers.optimisers.inner import STATE
 from trainers.problem import Problem
 
 CGROUPS = (  # what a container may use and what it uses, by version 2 and 1
@@ -34,30 +40,24 @@ def check(problem: Problem, config: TrainConfig, members: int, online: bool) -> 
 def member_bytes(problem: Problem, config: TrainConfig, online: bool) -> int:
     """What one more member of a pack adds at its peak, estimated from the sizes of what is kept at one time.
 
-    Copies of θ: θ itself, its gradient, the optimiser's state and temporaries, and by estimator θ before the step or
-    the tangents z. Of every batch: its inputs, noise and activations. Of the data: the order of the epoch.
+    Copies of θ: θ itself, its gradient, the optimiser's state and temporaries, where an outer step follows θ before the
+    step besides, and what the estimator carries. Of every batch: its inputs, noise and activations. Of the data: the
+    order of the epoch.
     """
-    network, outer = problem.network, config.outer
-    columns, batch = len(problem.layout.names), config.inner.batch_size
-    states = {"sgd": 0, "momentum": 1, "adam": 2}[config.inner.optimiser]
+    network, outer, batch = problem.network, config.outer, config.inner.batch_size
+    states = len(STATE[config.inner.optimiser])
     copies = 1 + (2 + states if states else 0)
-    examples = 2.0 * batch  # the last step's until those of the next are there
+    examples = 2 * batch  # the last step's until those of the next are there
+    estimator = 0
     if online:
         copies += 1 + states + (3 if config.inner.optimiser == "adam" else 0)  # Adam's sensitivity
         examples += outer.batch_size or len(problem.t2[1])
-        if outer.estimator == "neumann":
-            copies += 4
-        elif outer.estimator == "forward":
-            copies += columns * (2 + 2 * states)
-            copies += 1 + columns if outer.averaging else 0
-            rows = min(outer.tangent_batch or batch, batch) * (2 if outer.antithetic else 1)
-            examples += columns * rows
+        estimator = ESTIMATORS[outer.estimator].memory(problem.task(config))
     noise = sum(math.prod(shape) for shape in network.noise_shapes if shape is not None)
-    element = problem.t1[0].element_size()
-    entries = copies * network.size + examples * network.example_size
-    entries += noise_steps(problem.t1[0].device) * batch * noise
+    numbers = copies * network.size + examples * network.example_size + estimator
+    numbers += noise_steps(problem.t1[0].device) * batch * noise
     orders = 8 * (len(problem.t1[1]) + len(problem.t2[1]))
-    return int(element * entries) + orders
+    return problem.t1[0].element_size() * numbers + orders
 
 
 def available(device: torch.device) -> int | None:

@@ -9,12 +9,14 @@ from torch import Tensor
 
 from trainers.config import Range, TrainConfig
 from trainers.data.split import Split, load_split
+from trainers.hypergradients import ESTIMATORS
+from trainers.hypergradients.base import Task
 from trainers.hyperparameters import Layout, lay_out
 from trainers.networks.base import Network
 from trainers.networks.perceptron.network import StackedMLP, parameters_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Problem:
     """The three sets, on one device, and the network. Shared by every training of one configuration; never changed."""
 
@@ -25,6 +27,10 @@ class Problem:
     network: Network
     layout: Layout
     data_hash: str
+
+    def task(self, config: TrainConfig) -> Task:
+        """What an estimator is told of a training."""
+        return Task(network=self.network, layout=self.layout, config=config)
 
 
 def load_problem(config: TrainConfig, device: str = "cpu") -> Problem:
@@ -43,24 +49,24 @@ def build_problem(config: TrainConfig, split: Split, device: str = "cpu") -> Pro
     flat = config.model.name == "mlp" and not config.hyperparameters.custom
     network, layout = _network(config, split, flat)
     return Problem(
-        pair(split.t1_x, split.t1_y),
-        pair(split.t2_x, split.t2_y),
-        pair(split.test_x, split.test_y),
-        split.classes,
-        network,
-        layout,
-        split.data_hash,
+        t1=pair(split.t1_x, split.t1_y),
+        t2=pair(split.t2_x, split.t2_y),
+        test=pair(split.test_x, split.test_y),
+        classes=split.classes,
+        network=network,
+        layout=layout,
+        data_hash=split.data_hash,
     )
 
 
 def _network(config: TrainConfig, split: Split, closed_form: bool) -> tuple[Network, Layout]:
     shape = tuple(split.t1_x.shape[1:])
     if not closed_form:
-        from trainers.networks.module.network import (
-            StackedModule,  # torch.func takes a second to import: only where it is used
-        )
+        # torch.func takes a second to import: only where it is used
+        from trainers.networks.module.network import StackedModule
 
-        module = StackedModule(config, shape, split.classes, split.t1_x)
+        tangents = ESTIMATORS[config.outer.estimator].needs_tangents
+        module = StackedModule(config, shape, split.classes, split.t1_x, tangents=tangents)
         return module, module.layout
     size = int(torch.Size(shape).numel())
     parameters = parameters_of(size, config.model.hidden, split.classes)

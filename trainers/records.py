@@ -20,7 +20,7 @@ class Member:
     hyperparameters: dict[str, float]  # for example {"log10_l2": -4.0, "input_noise_std": 0.3}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Point:
     """One point of a member's trajectory, after ``step`` inner steps."""
 
@@ -40,7 +40,7 @@ class Checkpoint:
     tensors: dict[str, torch.Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """The end of one member. Losses are mean cross-entropies in nats without noise or penalty; errors are fractions."""
 

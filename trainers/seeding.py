@@ -20,7 +20,7 @@ class Stream(IntEnum):
     T1_ORDER = 1
     T2_ORDER = 2
     NOISE = 3
-    SEED_LITERAL = 4  # the fresh draw in the slides' formula for n0
+    SLIDES = 4  # the fresh draw in the slides' formula for n0
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:

@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 
 from trainers.config import ConfigError, TrainConfig
+from trainers.hypergradients import ESTIMATORS
+from trainers.hypergradients.base import Estimator
 from trainers.optimisers import inner, outer
-from trainers.optimisers.inner import State as OptimiserState
+from trainers.optimisers.inner import OptimiserState
 from trainers.problem import Problem
 from trainers.records import Checkpoint, Member
 
 LARGEST_SEED = 2**63 - 1  # what a checkpoint and a table hold as an integer
 
 
-@dataclass
+@dataclass(kw_only=True)
 class State:
     """P members after ``step`` inner steps."""
 
@@ -31,29 +33,24 @@ class State:
     hypergradient: Tensor  # [P, H], of the last outer step
     finite_h: Tensor  # [P, H], the latest recorded values that were finite
     diverged_at: Tensor  # [P], the step at which a non-finite loss was seen; 0 for none
-    z: Tensor | None  # [P, H, N], the tangent of ``forward``
-    z_state: OptimiserState
-    average: OptimiserState  # of θ and z, over the steps at which the tangent is carried
+    estimator: Estimator | None  # None where the hyperparameters are fixed
     step: int = 0
     seconds: float = 0.0
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What the steps change, by the names in a checkpoint: the tensors themselves."""
+        named = {name: getattr(self, name) for name in ("theta", "h", "hypergradient", "finite_h", "diverged_at")}
+        named |= {f"inner.{name}": value for name, value in self.inner.items()}
+        named |= {f"outer.{name}": value for name, value in self.outer.items()}
+        return named | (self.estimator.tensors() if self.estimator is not None else {})
+
     def checkpoint(self) -> Checkpoint:
         """A copy of everything, on the CPU."""
-        tensors = {
-            "seeds": self.seeds,
-            "initial": self.initial,
-            "theta": self.theta,
-            "h": self.h,
-            "hypergradient": self.hypergradient,
-            "finite_h": self.finite_h,
-            "diverged_at": self.diverged_at,
-            "seconds": torch.tensor(self.seconds, dtype=torch.float64),
-        }
-        if self.z is not None:
-            tensors["z"] = self.z
-        for kind, state in self._groups():
-            tensors |= {f"{kind}.{name}": value for name, value in state.items()}
-        return Checkpoint(self.step, {name: value.detach().cpu().clone() for name, value in tensors.items()})
+        known_by = {"seeds": self.seeds, "initial": self.initial}
+        seconds = {"seconds": torch.tensor(self.seconds, dtype=torch.float64)}
+        tensors = known_by | self.tensors() | seconds
+        copies = {name: value.detach().cpu().clone() for name, value in tensors.items()}
+        return Checkpoint(step=self.step, tensors=copies)
 
     def restore(self, saved: Checkpoint) -> None:
         """Go on from a checkpoint. Raises :class:`ConfigError` where it is of another configuration, arm or pack."""
@@ -70,41 +67,33 @@ class State:
                     f"with {own[name].tolist()}"
                 )
         self.step, self.seconds = saved.step, float(saved.tensors["seconds"])
-        for name in ("theta", "h", "hypergradient", "finite_h", "diverged_at"):
-            getattr(self, name).copy_(saved.tensors[name])
-        if self.z is not None:
-            self.z.copy_(saved.tensors["z"])
-        for kind, state in self._groups():
-            for name, value in state.items():
-                value.copy_(saved.tensors[f"{kind}.{name}"])
-
-    def _groups(self) -> tuple[tuple[str, OptimiserState], ...]:
-        return ("inner", self.inner), ("outer", self.outer), ("z_state", self.z_state), ("average", self.average)
+        for name, value in self.tensors().items():
+            value.copy_(saved.tensors[name])
 
 
 def start(problem: Problem, config: TrainConfig, members: Sequence[Member], online: bool) -> State:
     """The state before the first step. Raises :class:`ConfigError` for members that do not fit the configuration."""
     values = _values(problem, members)  # before anything is drawn from the seeds
+    seeds = tuple(member.seed for member in members)
     like = problem.t1[0]
     theta = like.new_empty(len(members), problem.network.size)
-    for row, member in zip(theta, members, strict=True):
-        row.copy_(problem.network.initial(member.seed))
+    for row, seed in zip(theta, seeds, strict=True):
+        row.copy_(problem.network.initial(seed))
     h = values.to(like.device, copy=True)
-    carries = online and config.outer.estimator == "forward"
-    z = theta.new_zeros(len(members), h.shape[1], theta.shape[1]) if carries else None
+    estimator = None
+    if online:
+        estimator = ESTIMATORS[config.outer.estimator](problem.task(config), seeds=seeds, theta=theta, h=h)
     return State(
-        torch.tensor([member.seed for member in members]),
-        values,
-        theta,
-        h,
-        inner.initial_state(config.inner, theta),
-        outer.initial_state(h),
-        torch.full_like(h, math.nan),
-        h.clone(),
-        torch.zeros(len(members), dtype=torch.int64),
-        z,
-        inner.initial_state(config.inner, z) if z is not None else {},
-        {"theta": theta.clone(), "z": z.clone()} if z is not None and config.outer.averaging else {},
+        seeds=torch.tensor(seeds),
+        initial=values,
+        theta=theta,
+        h=h,
+        inner=inner.initial_state(config.inner, theta),
+        outer=outer.initial_state(h),
+        hypergradient=torch.full_like(h, math.nan),
+        finite_h=h.clone(),
+        diverged_at=torch.zeros(len(members), dtype=torch.int64),
+        estimator=estimator,
     )
 
 

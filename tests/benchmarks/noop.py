@@ -19,9 +19,28 @@ def train(
 ) -> Iterator[Record]:
     """One point and one result for each member."""
     for i, member in enumerate(members):
-        values = member.hyperparameters
-        yield Point(i, config.inner.steps, values, dict.fromkeys(values, 0.0), 0.5, 0.5)
-        yield Result(i, "completed", config.inner.steps, values, values, 0.5, 0.5, 0.1, 0.5, 0.1, 0.0)
+        values, steps = member.hyperparameters, config.inner.steps
+        yield Point(
+            member=i,
+            step=steps,
+            hyperparameters=values,
+            hypergradient=dict.fromkeys(values, 0.0),
+            t1_loss=0.5,
+            t2_loss=0.5,
+        )
+        yield Result(
+            member=i,
+            status="completed",
+            steps=steps,
+            initial=values,
+            final=values,
+            t1_loss=0.5,
+            t2_loss=0.5,
+            t2_error=0.1,
+            test_loss=0.5,
+            test_error=0.1,
+            train_time_s=0.0,
+        )
 
 
 def one_second(

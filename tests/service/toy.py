@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -31,20 +32,27 @@ def train(
         }
         for step in (0, config.inner.steps):
             values = final if step else member.hyperparameters
-            yield Point(i, step, values, {name: float("nan") for name in values}, 1.0 / (step + 1), 0.5)
+            yield Point(
+                member=i,
+                step=step,
+                hyperparameters=values,
+                hypergradient={name: float("nan") for name in values},
+                t1_loss=1.0 / (step + 1),
+                t2_loss=0.5,
+            )
         loss = (member.seed % 1009) / 1009 + sum(final.values()) / 10
         yield Result(
-            i,
-            "completed",
-            config.inner.steps,
-            dict(member.hyperparameters),
-            final,
-            loss,
-            loss + 0.1,
-            0.25,
-            loss + 0.2,
-            0.5,
-            0.001,
+            member=i,
+            status="completed",
+            steps=config.inner.steps,
+            initial=dict(member.hyperparameters),
+            final=final,
+            t1_loss=loss,
+            t2_loss=loss + 0.1,
+            t2_error=0.25,
+            test_loss=loss + 0.2,
+            test_error=0.5,
+            train_time_s=0.001,
         )
 
 
@@ -61,8 +69,9 @@ def failing(
         raise RuntimeError("this seed is poisoned")
     for record in train(config, members, online=online):
         if isinstance(record, Result) and members[record.member].seed % 3 == 1:
-            nan = float("nan")
-            yield Result(record.member, "diverged", 7, record.initial, record.initial, nan, nan, nan, nan, nan, 0.001)
+            losses = ("t1_loss", "t2_loss", "t2_error", "test_loss", "test_error")
+            unknown = dict.fromkeys(losses, float("nan"))
+            yield replace(record, status="diverged", steps=7, final=record.initial, **unknown)
         else:
             yield record
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.trainers.problems import ALL_KINDS, LN10, cross_entropy, small_config, small_problem
 from tests.trainers.runs import TUNED, assert_close, bits, checkpoints, of_member, points, results, run
-from trainers import ConfigError, Member, Point, Problem, TrainConfig, loop, train
+from trainers import ConfigError, Member, Point, Problem, TrainConfig, train
 from trainers.batches import Noise, Order
 from trainers.config import HyperparameterConfig, Range
 from trainers.seeding import Stream
@@ -291,21 +291,6 @@ def test_one_process_gives_the_same_records_twice_and_another_seed_others():
     records = run(problem, config, [Member(1, TUNED), Member(2, TUNED), Member(1, TUNED)])
     first, second, third = (bits(of_member(records, member)) for member in range(3))
     assert first == third != second
-
-
-@pytest.mark.parametrize(("high", "clamp", "undone"), [(-2.5, True, True), (1.0, True, False), (-2.5, False, False)])
-def test_a_step_is_undone_only_where_that_loses_no_digits(high, clamp, undone, monkeypatch):
-    """With 10^λ near 1/η nothing of θ is left in θ': the λ part is then computed by products, to the same value."""
-    kinds = HyperparameterConfig(log10_l2=Range(-5.5, high, learning_rate=0.03), clamp=clamp)
-    outer = {"every": 2, "batch_size": 3}
-    config = small_config((20, 20), "relu", {"steps": 12, "batch_size": 3}, outer, kinds)
-    problem = small_problem(config)
-    assert loop._undoable(config, problem.layout, 0.3) == undone
-    found = run(problem, config, [Member(1, TUNED)])
-    monkeypatch.setattr(loop, "_undoable", lambda *_: False)
-    products = run(problem, config, [Member(1, TUNED)])
-    assert_close(found, products, rel=1e-9, abs_=1e-12)
-    assert (bits(found) == bits(products)) != undone
 
 
 @pytest.mark.parametrize("estimator", ["t1t2", "forward"])

@@ -57,7 +57,7 @@ def test_forward_mode_carries_an_augmentation_through_the_whole_training():
 
 def test_every_augmentation_has_noise_of_its_own_and_clean_batches_have_none():
     config = image_config(small_cnn(), kinds("brightness", "contrast"))
-    network = StackedModule(config, (1, 4, 4), 3, image_split().t1_x)
+    network = StackedModule(config, (1, 4, 4), 3, image_split().t1_x, tangents=False)
     assert network.noise_shapes == [None, (1, 4, 4), (1, 4, 4)]
     x, y = torch.randn(1, 8, 1, 4, 4, dtype=torch.float64), torch.zeros(1, 8, dtype=torch.int64)
     theta = network.initial(0).unsqueeze(0)
@@ -69,7 +69,7 @@ def test_every_augmentation_has_noise_of_its_own_and_clean_batches_have_none():
 
 def test_a_penalty_counts_into_the_gradient_but_not_into_the_recorded_loss():
     config = image_config(small_cnn(), kinds("weights4"))
-    network = StackedModule(config, (1, 4, 4), 3, image_split().t1_x)
+    network = StackedModule(config, (1, 4, 4), 3, image_split().t1_x, tangents=False)
     theta = network.initial(0).unsqueeze(0)
     x, y = torch.randn(1, 8, 1, 4, 4, dtype=torch.float64), torch.zeros(1, 8, dtype=torch.int64)
     clean, penalised = network.linearise(theta, x, y), network.linearise(theta, x, y, torch.full((1, 1), 0.7).double())

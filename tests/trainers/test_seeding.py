@@ -10,13 +10,7 @@ from trainers.seeding import Stream, generator, step_seed, stream_key
 
 
 def test_streams_keep_their_numbers():
-    assert {s.name: s.value for s in Stream} == {
-        "WEIGHTS": 0,
-        "T1_ORDER": 1,
-        "T2_ORDER": 2,
-        "NOISE": 3,
-        "SEED_LITERAL": 4,
-    }
+    assert {s.name: s.value for s in Stream} == {"WEIGHTS": 0, "T1_ORDER": 1, "T2_ORDER": 2, "NOISE": 3, "SLIDES": 4}
 
 
 def test_step_seeds_are_splitmix64():

@@ -1,1 +1,16 @@
 """The derivatives of the T2 loss by the hyperparameters: one file for each way to estimate them."""
+
+from trainers.config import EstimatorName
+from trainers.hypergradients.base import Estimator
+from trainers.hypergradients.forward import Forward
+from trainers.hypergradients.neumann import Neumann
+from trainers.hypergradients.one_step import T1T2, T1T2AtTheta
+from trainers.hypergradients.slides import Slides
+
+ESTIMATORS: dict[EstimatorName, type[Estimator]] = {
+    "t1t2": T1T2,
+    "t1t2_at_theta": T1T2AtTheta,
+    "seed_literal": Slides,
+    "neumann": Neumann,
+    "forward": Forward,
+}

@@ -1,145 +1,107 @@
-"""Hypergradients dC2/dh by name: one function each, one signature, from a :class:`Step` to a tensor [P, H].
+"""What an estimator of the hypergradient dC2/dh is, and what the training loop hands to it.
 
 With u the inner update, θ' = θ - u(g), g = ∇θ C1~(θ; h) on one T1 batch with its noise ε, S = ∂u/∂g (η1 for SGD) and
-v = ∇θ C2, the exact one-step hypergradient is
+v = ∇θ C2, the exact hypergradient of one step is
 
     dC2/dh = - < S v, ∂_h g >,    ∂_λ g = ln 10 · 10^λ θ,    ∂_n0 g = ∂/∂n0 ∇θ C1(θ; x + n0 ε)
 
-(Luketina et al., 2016, in the parametrisation 10^λ θ²/2 of the slides). The variants differ in where v is taken and in
-how much of the past of θ they see. C2 is taken on a T2 batch without noise or penalty.
+(Luketina et al., 2016, in the parametrisation 10^λ θ²/2 of the slides). C2 is the loss on a T2 batch, without noise or
+penalty. The estimators differ in where v is taken and in how much of the past of θ they see.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
-from trainers.config import ConfigError, EstimatorName, OuterConfig
-from trainers.hyperparameters import LN10, Layout, penalty_hypergradient
-from trainers.networks.base import Descent, Network
-from trainers.seeding import Stream, generator
+from trainers.config import TrainConfig
+from trainers.hyperparameters import Layout
+from trainers.networks.base import Network
+from trainers.optimisers.inner import OptimiserState
 
 
-@dataclass(frozen=True)
-class Step:
-    """One inner step and the T2 batch that judges it."""
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What stays the same during a training."""
 
     network: Network
     layout: Layout
-    config: OuterConfig
-    h: Tensor  # [P, H] that the step was made with
-    strengths: Tensor  # [P, K], its 10^λ for each parameter tensor
-    theta: Tensor  # [P, N] before the step
-    theta_next: Tensor  # [P, N] after it
-    trace: object  # the network's, of the T1 batch at ``theta``
-    strength: Tensor  # 10^λ_j, broadcasting to [P, N]
-    descent: Descent | None  # the step, where it was of SGD and can be undone without loss
-    sensitivity: Tensor | float  # S, [P, N] or one number
-    t2_x: Tensor  # [P, B2, ...]
-    t2_y: Tensor  # [P, B2]
-    batch_size: int  # B1
-    z: Tensor | None  # [P, H, N], dθ'/dc as carried by ``forward``; with averaging that of ``theta_mean``
-    slopes: Tensor  # [P, H], dh/dc of each hyperparameter's coordinate c
-    theta_mean: Tensor  # [P, N], the running mean of θ' with averaging, else θ'
-    learning_rate: float
-    seeds: tuple[int, ...]
-    number: int  # of the inner step, from 1
-
-    def t2_trace(self, theta: Tensor) -> object:
-        """The T2 batch at ``theta``: no noise, no penalty, no smoothing."""
-        return self.network.linearise(theta, self.t2_x, self.t2_y)
+    config: TrainConfig
 
 
-def t1t2(step: Step) -> Tensor:
-    """The exact derivative of C2 after one step: v at θ'. Assumes that θ itself does not depend on h."""
-    return _one_step(step, step.network.scaled_gradient(step.t2_trace(step.theta_next), step.sensitivity), step.descent)
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """The hyperparameters between two outer steps, in every form in which a step needs them."""
+
+    exact: Tensor  # [P, H] in float64
+    h: Tensor  # [P, H], the same in θ's type
+    slopes: Tensor  # [P, H], dh/dc of the coordinate c that the outer step adds to
+    strengths: Tensor  # [P, K], 10^λ of each parameter tensor
+    strength: Tensor  # 10^λ of each entry of θ, broadcasting to [P, N]
 
 
-def t1t2_at_theta(step: Step) -> Tensor:
-    """v at θ, before the step, as in the authors' code: the limit of a small step.
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One inner step: the T1 batch, and what the network makes of it."""
 
-    It leaves out the η1/2 · ∂_h E[gᵀ ∇²C2 g] by which a noisier gradient is paid for at once (short-horizon bias, Wu et
-    al., 2018), and so does not press the noise towards 0 as :func:`t1t2` does.
+    number: int  # from 1
+    rate: float  # η1
+    values: Values
+    theta: Tensor  # [P, N]. The step moves it in place, unless an outer step follows: that one finds it as it was
+    x: Tensor  # [P, B, ...]
+    y: Tensor  # [P, B]
+    noise: list[Tensor | None]  # ε of each noise site
+    trace: Any  # the network's, of this batch at ``theta``
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """What the inner step has led to."""
+
+    theta: Tensor  # θ', [P, N]
+    gradient: Tensor | None  # g, [P, N]; None for SGD, which does not form it
+    optimiser: OptimiserState  # of the inner optimiser, after the step
+
+
+@dataclass(frozen=True, kw_only=True)
+class T2Batch:
+    """The batch on which an outer step takes C2."""
+
+    number: int  # of the outer step, from 1
+    x: Tensor  # [P, B2, ...]
+    y: Tensor  # [P, B2]
+
+
+class Estimator(ABC):
+    """Estimates the hypergradients of one pack, and owns whatever it has to carry from step to step for that.
+
+    ``seeds``, ``theta`` [P, N] and ``h`` [P, H] are the pack's before its first step. An estimator changes nothing but
+    its own state. It treats the members apart, so that one that diverges disturbs no other.
     """
-    here = Descent(None, step.strength, 0.0)
-    return _one_step(step, step.network.scaled_gradient(step.t2_trace(step.theta), step.sensitivity), here)
 
+    needs_tangents: ClassVar[bool] = False  # whether it calls ``Network.tangent`` or ``Network.sgd_step_tangent``
 
-def seed_literal(step: Step) -> Tensor:
-    """The slides' formulas as written: -η1 <∇θ C2, θ> for λ; N(0, n0) w0 ∇w0 C2, a fresh draw for each input, for n0.
+    def __init__(self, task: Task, *, seeds: tuple[int, ...], theta: Tensor, h: Tensor) -> None:
+        self.task, self.seeds = task, seeds
 
-    Assumes nothing that would make it the derivative of C2: the first lacks ln 10 · 10^λ, the second has mean zero.
-    v is taken at θ' (the slides do not say). Knows L2 and input noise only.
-    """
-    layout = step.layout
-    if any(column is not None for column in layout.hidden_noise) or layout.label_smoothing is not None or layout.custom:
-        raise ConfigError(
-            "outer.estimator = 'seed_literal': the slides give formulas for log10_l2 and input_noise_std "
-            f"only, not for {list(layout.names)}"
-        )
-    network = step.network
-    v = network.gradient(step.t2_trace(step.theta_next))
-    dots = network.dots(step.theta, network.direction(v))
-    out = -step.learning_rate / LN10 * penalty_hypergradient(layout, torch.ones_like(dots), dots)
-    if layout.input_noise is not None:
-        first = network.parameters[0]
-        shape = (len(step.theta), *first.shape)
-        product = (step.theta * v)[:, first.start : first.stop].view(shape)
-        draws = [generator(s, Stream.SEED_LITERAL, step.number).standard_normal(first.shape[1:]) for s in step.seeds]
-        noise = torch.stack([torch.from_numpy(d) for d in draws]).to(product).unsqueeze(1)
-        noise = noise * step.h[:, layout.input_noise].view(-1, *[1] * len(first.shape))
-        out[:, layout.input_noise] = (noise * product).flatten(1).sum(1)
-    return out
+    @classmethod
+    def memory(cls, task: Task) -> int:
+        """About how many numbers it keeps for each member at its peak, beyond what every outer step needs."""
+        return 0
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Its state by the names in a checkpoint: the tensors themselves. A resumed training writes into them."""
+        return {}
 
-def neumann(step: Step) -> Tensor:
-    """Implicit differentiation by n = ``look_back`` terms of Neumann's series (Lorraine et al., Clarke et al.).
+    def before_step(self, step: Step) -> None:  # noqa: B027 - most estimators carry nothing
+        """Called before each inner step."""
 
-    - Σ_{i=0}^{n} < S (I - H S)^i v, ∂_h g >, v at θ', H = ∇²C1~ on the step's own T1 batch at θ. Assumes that the last
-    n steps had this H and this S, as near a minimum. n = 0 is :func:`t1t2`.
-    """
-    network, trace = step.network, step.trace
-    p = network.gradient(step.t2_trace(step.theta_next))
-    total = p.clone()
-    for _ in range(step.config.look_back):
-        sp = step.sensitivity * p
-        hsp = network.tangent(trace, sp.unsqueeze(1), step.batch_size, None).squeeze(1)
-        p = p - hsp.addcmul_(step.strength, sp)
-        total += p
-    return _one_step(step, network.direction(step.sensitivity * total))
+    def after_step(self, step: Step, move: Move) -> None:  # noqa: B027
+        """Called after each inner step."""
 
-
-def forward(step: Step) -> Tensor:
-    """<∇θ C2(θ'), z> with z = dθ'/dh carried along the whole training (RTHO, Franceschi et al., 2017).
-
-    z ← (I - S ∇²C1~) γ z - S ∂_h g at every inner step: γ = 0 is :func:`t1t2`, γ = 1 the derivative of the unrolled
-    training. Assumes of γ < 1 only that what h did 1/(1-γ) steps ago no longer matters. With ``tangent_every`` = j > 1
-    only each j-th step is carried, at its own length: the fixed point -(∇²C1~)⁻¹ ∂_h g is the same, approached j times
-    slower, and the steps stay as stable as the training's own (steps j times longer would not). With momentum or Adam
-    j > 1 is approximate besides: the tangent of the optimiser's state then fades j times slower than the state itself.
-    ``antithetic`` carries the derivative of the gradient's mean over ε and -ε: the part of ∂_n0 g that is odd in ε,
-    which has mean zero but does not vanish with n0 as the rest does, cancels. z is carried for the coordinate c of the
-    outer step; for c = n0² what each step adds, ∂_n0 g / (2 n0), stays finite down to n0 = 0 then.
-    """
-    if step.z is None:
-        raise ValueError("forward needs the tangent z of every step since the last change of γ")
-    v = step.network.gradient(step.t2_trace(step.theta_mean))
-    return torch.einsum("pn,phn->ph", v, step.z) / step.slopes
-
-
-def _one_step(step: Step, w: object, since: Descent | None = None) -> Tensor:
-    """- <w, ∂_h g>: the λ part in closed form, the noise part as the network contracts it."""
-    dots = step.network.dots(step.theta, w, since)
-    return -(penalty_hypergradient(step.layout, step.strengths, dots) + step.network.mixed_vjp(step.trace, w))
-
-
-ESTIMATORS: dict[EstimatorName, Callable[[Step], Tensor]] = {
-    "t1t2": t1t2,
-    "t1t2_at_theta": t1t2_at_theta,
-    "seed_literal": seed_literal,
-    "neumann": neumann,
-    "forward": forward,
-}
+    @abstractmethod
+    def hypergradient(self, step: Step, move: Move, t2: T2Batch) -> Tensor:
+        """dC2/dh [P, H], after the inner step that an outer step follows."""

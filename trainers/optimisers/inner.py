@@ -1,6 +1,6 @@
 """The inner optimisers: their rate, θ' = θ - u(g) of momentum and Adam, and how u moves with the gradient g.
 
-Plain SGD needs no gradient as a whole: see ``sgd_step`` and ``sgd_step_tangent`` of ``Network``.
+Plain SGD needs no gradient as a whole: ``Network.sgd_step`` and ``Network.sgd_step_tangent`` make its steps.
 
 Every function is elementwise on tensors [P, N]. ``sensitivity`` is ∂u/∂g, the diagonal that stands between a change of
 the gradient and a change of θ' in a one-step hypergradient; ``tangent`` carries dθ/dh through the optimiser, its state
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from trainers.config import InnerConfig
 
-State = dict[str, Tensor]
+OptimiserState = dict[str, Tensor]
+STATE = {"sgd": (), "momentum": ("velocity",), "adam": ("mean", "square")}  # its tensors, each of the size of θ
 
 
 def learning_rate(config: InnerConfig, step: int) -> float:
@@ -33,13 +34,12 @@ def anneal(schedule: str, fraction: float, done: int, total: int) -> float:
     return 1 - progress if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def initial_state(config: InnerConfig, theta: Tensor) -> State:
+def initial_state(config: InnerConfig, theta: Tensor) -> OptimiserState:
     """The optimiser's state before the first step; also the state of its tangents, given z [P, H, N] for θ."""
-    names = {"sgd": (), "momentum": ("velocity",), "adam": ("mean", "square")}[config.optimiser]
-    return {name: torch.zeros_like(theta) for name in names}
+    return {name: torch.zeros_like(theta) for name in STATE[config.optimiser]}
 
 
-def step(config: InnerConfig, theta: Tensor, g: Tensor, state: State, rate: float, count: int) -> None:
+def step(config: InnerConfig, theta: Tensor, g: Tensor, state: OptimiserState, *, rate: float, count: int) -> None:
     """Move θ and the state by one step of gradient g, in place. ``count`` is the number of the step, from 1."""
     if config.optimiser == "momentum":
         theta.sub_(state["velocity"].mul_(config.momentum).add_(g), alpha=rate)
@@ -51,19 +51,31 @@ def step(config: InnerConfig, theta: Tensor, g: Tensor, state: State, rate: floa
         theta.addcdiv_(state["mean"], root.add_(config.epsilon), value=-rate / (1 - b1**count))
 
 
-def sensitivity(config: InnerConfig, g: Tensor, state: State, rate: float, count: int) -> Tensor | float:
+def sensitivity(
+    config: InnerConfig, g: Tensor | None, state: OptimiserState, *, rate: float, count: int
+) -> Tensor | float:
     """∂u/∂g of the step just made (``state`` after it): η1 for SGD and momentum; for Adam with m̂, v̂ after the step
 
     ∂u/∂g = η1 [ (1-β1)/(1-β1^t) / (√v̂+ε) - m̂ / (√v̂+ε)² · (1-β2) g / ((1-β2^t) √v̂) ],  the last factor 0 where v̂ = 0.
+
+    ``g`` may be None for SGD, which does not form it.
     """
-    if config.optimiser != "adam":
+    if g is None or config.optimiser != "adam":
         return rate
     mean_dot = torch.full_like(g, 1 - config.betas[0])
-    return _adam_tangent(config, state, mean_dot, 2 * (1 - config.betas[1]) * g, rate, count)
+    return _adam_tangent(config, state, mean_dot, 2 * (1 - config.betas[1]) * g, rate=rate, count=count)
 
 
 def tangent(
-    config: InnerConfig, z: Tensor, g_dot: Tensor, g: Tensor, state: State, tangents: State, rate: float, count: int
+    config: InnerConfig,
+    z: Tensor,
+    *,
+    g_dot: Tensor,
+    g: Tensor,
+    state: OptimiserState,
+    tangents: OptimiserState,
+    rate: float,
+    count: int,
 ) -> None:
     """Carry z = dθ/dh [P, H, N] through the step just made, in place.
 
@@ -76,11 +88,11 @@ def tangent(
         tangents["mean"].mul_(b1).add_(g_dot, alpha=1 - b1)
         tangents["square"].mul_(b2).addcmul_(g.unsqueeze(1), g_dot, value=2 * (1 - b2))
         each = {name: value.unsqueeze(1) for name, value in state.items()}
-        z.sub_(_adam_tangent(config, each, tangents["mean"], tangents["square"], rate, count))
+        z.sub_(_adam_tangent(config, each, tangents["mean"], tangents["square"], rate=rate, count=count))
 
 
 def _adam_tangent(
-    config: InnerConfig, state: State, mean_dot: Tensor, square_dot: Tensor, rate: float, count: int
+    config: InnerConfig, state: OptimiserState, mean_dot: Tensor, square_dot: Tensor, *, rate: float, count: int
 ) -> Tensor:
     """u̇ = η1 [ ṁ̂/(√v̂+ε) - m̂ v̂˙ / (2 √v̂ (√v̂+ε)²) ]."""
     c1, c2 = 1 - config.betas[0] ** count, 1 - config.betas[1] ** count

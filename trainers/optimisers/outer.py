@@ -10,15 +10,15 @@ from torch import Tensor
 
 from trainers.config import OuterConfig
 from trainers.hyperparameters import Layout
-from trainers.optimisers.inner import State, anneal
+from trainers.optimisers.inner import OptimiserState, anneal
 
 
-def initial_state(h: Tensor) -> State:
+def initial_state(h: Tensor) -> OptimiserState:
     """The optimiser's state before the first outer step."""
     return {"mean": torch.zeros_like(h), "square": torch.zeros_like(h)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Boxes:
     """What the boxes of the H hyperparameters say, as tensors [H]."""
 
@@ -34,12 +34,13 @@ def boxes(layout: Layout, clamp: bool, like: Tensor) -> Boxes:
     # Without the clamp, a standard deviation or a smoothing below its low still has no meaning.
     free = [not clamp and name.startswith("log10_l2") for name in layout.names]
     squares = [box.coordinate == "variance" for box in layout.ranges]
+    floors = [box.high / 16 if square else -math.inf for square, box in zip(squares, layout.ranges, strict=True)]
     return Boxes(
-        like.new_tensor([box.learning_rate for box in layout.ranges]),
-        like.new_tensor([-math.inf if f else box.low for f, box in zip(free, layout.ranges, strict=True)]),
-        like.new_tensor([box.high if clamp else math.inf for box in layout.ranges]),
-        torch.tensor(squares, device=like.device) if any(squares) else None,
-        like.new_tensor([box.high / 16 if s else -math.inf for s, box in zip(squares, layout.ranges, strict=True)]),
+        rates=like.new_tensor([box.learning_rate for box in layout.ranges]),
+        low=like.new_tensor([-math.inf if f else box.low for f, box in zip(free, layout.ranges, strict=True)]),
+        high=like.new_tensor([box.high if clamp else math.inf for box in layout.ranges]),
+        variance=torch.tensor(squares, device=like.device) if any(squares) else None,
+        floor=like.new_tensor(floors),
     )
 
 
@@ -61,8 +62,9 @@ def step(
     config: OuterConfig,
     boxes: Boxes,
     h: Tensor,
+    *,
     hypergradient: Tensor,
-    state: State,
+    state: OptimiserState,
     count: int,
     progress: tuple[int, int],
 ) -> None:

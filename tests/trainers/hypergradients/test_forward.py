@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.functional import jvp
 
-from tests.trainers.problems import cross_entropy, penalised_loss, small_config, small_problem
+from tests.trainers.hypergradients.by_hand import ByHand, assert_equal, differences, last_point
+from tests.trainers.problems import ALL_KINDS, cross_entropy, penalised_loss, penalty, small_config, small_problem
 from tests.trainers.runs import TUNED, points, run
 from trainers import Member, Problem, TrainConfig
 from trainers.batches import Noise, Order
@@ -124,3 +125,70 @@ def test_the_options_leave_the_training_itself_alone():
     plain = [p.t2_loss for p in points(run(problem, config, [Member(7, TUNED)]))]
     options = replace(config.outer, tangent_batch=3, tangent_every=4, antithetic=True, averaging=0.8)
     assert [p.t2_loss for p in points(run(problem, replace(config, outer=options), [Member(7, TUNED)]))] == plain
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
+def test_forward_without_memory_is_t1t2(optimiser):
+    inner = {"optimiser": optimiser, "steps": 5, "learning_rate": 0.05}
+    values = {"log10_l2": -1.0, "input_noise_std": 0.4}
+    found = []
+    for outer in ({"estimator": "forward", "memory": 0.0}, {"estimator": "t1t2"}):
+        config = small_config(inner=inner, outer=outer | {"every": 5})
+        found.append(last_point(small_problem(config), config, values, online=True).hypergradient)
+    assert found[0] == pytest.approx(found[1], rel=1e-10)
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_forward_with_the_whole_history_equals_central_differences_of_the_training(optimiser, activation):
+    inner = {"optimiser": optimiser, "steps": 12, "learning_rate": 0.05, "epsilon": 1e-2, "schedule": "cosine"}
+    outer = {"estimator": "forward", "memory": 1.0, "every": 12}
+    config = small_config(activation=activation, inner=inner, outer=outer, hyperparameters=ALL_KINDS)
+    problem = small_problem(config)
+    values = {name: -1.0 if name.startswith("log10") else 0.2 for name in problem.layout.names}
+    point = last_point(problem, config, values, online=True)
+    assert_equal(point.hypergradient, differences(problem, config, values))
+
+
+def test_forward_with_the_whole_history_equals_backpropagation_through_the_training():
+    values = {"log10_l2": -1.0, "input_noise_std": 0.4}
+    config = small_config(inner={"steps": 6}, outer={"estimator": "forward", "memory": 1.0, "every": 6})
+    problem = small_problem(config)
+    by_hand = ByHand(config, problem, values)
+    theta, lam, std = by_hand.theta, by_hand.lam[:1].clone().requires_grad_(), by_hand.std
+    order = Order(*problem.t1, [7], Stream.T1_ORDER, 8)
+    noise = Noise([7], problem.network.noise_shapes, 8, theta.detach())
+    for step in range(6):
+        (x, y), (epsilon, *_) = order.at(step), noise.at(step)
+        assert epsilon is not None
+        each = lam.expand(len(by_hand.shapes))
+        loss = cross_entropy(theta, by_hand.shapes, x[0] + std * epsilon[0], y[0]) + penalty(
+            theta, by_hand.shapes, each
+        )
+        (g,) = torch.autograd.grad(loss, theta, create_graph=True)
+        theta = theta - 0.3 * g
+    wanted = torch.autograd.grad(cross_entropy(theta, by_hand.shapes, *problem.t2), [lam, std])
+    found = last_point(problem, config, values, online=True).hypergradient
+    assert list(found.values()) == pytest.approx([float(w) for w in wanted], rel=1e-10)
+
+
+def test_the_tangent_of_part_of_a_batch_is_unbiased():
+    """The mean of the hypergradients from each example alone is that of the whole batch (their seen parts add up)."""
+    values = {"log10_l2": -1.0, "input_noise_std": 0.4}
+    config = small_config(inner={"batch_size": 24}, outer={"estimator": "forward", "memory": 0.0})
+    problem = small_problem(config)
+    network, layout = problem.network, problem.layout
+    theta = network.initial(7)[None]
+    h = torch.tensor([list(values.values())], dtype=torch.float64)
+    z = torch.randn(1, 2, theta.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x, y = problem.t1[0][None], problem.t1[1][None]
+    noise = [torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2)), None, None]
+    ones = torch.ones_like(h)
+    whole = network.tangent(network.linearise(theta, x, y, h, noise), z, 24, ones)
+    parts = []
+    for i in range(24):
+        turn = torch.roll(torch.arange(24), -i)
+        trace = network.linearise(theta, x[:, turn], y[:, turn], h, [noise[0][:, turn], None, None])
+        parts.append(network.tangent(trace, z, 1, ones))
+    torch.testing.assert_close(torch.stack(parts).mean(0), whole, rtol=1e-10, atol=1e-13)
+    assert layout.names == tuple(values)

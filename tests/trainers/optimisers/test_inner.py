@@ -66,7 +66,7 @@ def test_steps_equal_torchs_on_the_same_gradients(optimiser, seed, rate, momentu
     for count in range(1, 31):
         g = torch.randn(2, 5, generator=draw, dtype=torch.float64)
         g[:, 0] = 0.0  # an entry that never had a gradient, like the weights of a pixel that is always black
-        step(config, theta, g.clone(), state, rate, count)
+        step(config, theta, g.clone(), state, rate=rate, count=count)
         theirs.grad = g
         reference.step()
         torch.testing.assert_close(theta, theirs.detach(), rtol=1e-12, atol=1e-12)
@@ -127,11 +127,11 @@ def test_sensitivity_and_tangent_differentiate_the_update_that_was_made(optimise
     carried = z - sum(slope.unsqueeze(1) * dot for slope, dot in each)  # u is elementwise
     g = g.detach()
     before = theta.clone()
-    step(config, theta, g.clone(), state, 0.1, count)
+    step(config, theta, g.clone(), state, rate=0.1, count=count)
     torch.testing.assert_close(before - theta, update(config, g, past, 0.1, count).detach(), rtol=1e-10, atol=1e-12)
-    found = torch.as_tensor(sensitivity(config, g, state, 0.1, count), dtype=torch.float64)
+    found = torch.as_tensor(sensitivity(config, g, state, rate=0.1, count=count), dtype=torch.float64)
     torch.testing.assert_close(found.expand(2, 4), slopes[0], rtol=1e-10, atol=1e-12)
-    tangent(config, z, g_dot, g, state, tangents, 0.1, count)
+    tangent(config, z, g_dot=g_dot, g=g, state=state, tangents=tangents, rate=0.1, count=count)
     torch.testing.assert_close(z, carried, rtol=1e-10, atol=1e-12)
 
 
@@ -140,10 +140,10 @@ def test_adam_has_finite_derivatives_where_there_never_was_a_gradient():
     g = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
     state, z = initial_state(config, g), torch.zeros(1, 1, 2, dtype=torch.float64)
     tangents = initial_state(config, z)
-    step(config, torch.zeros_like(g), g, state, 0.1, 1)
-    slope = sensitivity(config, g, state, 0.1, 1)
+    step(config, torch.zeros_like(g), g, state, rate=0.1, count=1)
+    slope = sensitivity(config, g, state, rate=0.1, count=1)
     assert isinstance(slope, Tensor)
     assert slope[0, 0] == pytest.approx(0.1 / config.epsilon)  # u = η g / (|g| + ε) at g = 0
     assert slope[0, 1] == pytest.approx(0.1 * config.epsilon / (1 + config.epsilon) ** 2, rel=1e-6)
-    tangent(config, z, torch.zeros_like(z), g, state, tangents, 0.1, 1)
+    tangent(config, z, g_dot=torch.zeros_like(z), g=g, state=state, tangents=tangents, rate=0.1, count=1)
     assert torch.equal(z, torch.zeros_like(z))

@@ -84,7 +84,8 @@ def one_step(box: Range, name: str, value: float, hypergradient: float, clamp: b
     h = torch.tensor([[value]], dtype=torch.float64)
     config = replace(small_config().outer, optimiser="sgd")
     slope = torch.tensor([[hypergradient]], dtype=torch.float64)
-    step(config, boxes(layout, clamp, h), h, slope, initial_state(h), 1, (1, 10))
+    limits = boxes(layout, clamp, h)
+    step(config, limits, h, hypergradient=slope, state=initial_state(h), count=1, progress=(1, 10))
     return float(h)
 
 

@@ -185,6 +185,6 @@ def parameters_of(module: nn.Module) -> tuple[Parameter, ...]:
         if holder != owner and any(p.dim() > 1 for p in own.parameters(recurse=False)):
             layer += 1
         owner = holder
-        table.append(Parameter(name, tuple(value.shape), max(layer, 1), start))
+        table.append(Parameter(name=name, shape=tuple(value.shape), layer=max(layer, 1), start=start))
         start = table[-1].stop
     return tuple(table)

@@ -71,7 +71,13 @@ class StackedModule:
     """
 
     def __init__(
-        self, config: TrainConfig, input_shape: tuple[int, ...], classes: int, t1_x: NDArray[np.float32]
+        self,
+        config: TrainConfig,
+        input_shape: tuple[int, ...],
+        classes: int,
+        t1_x: NDArray[np.float32],
+        *,
+        tangents: bool,
     ) -> None:
         self.classes = classes
         self.factory = factory(config.model, input_shape, classes)
@@ -94,7 +100,7 @@ class StackedModule:
             *augmented,
         ]
         self.example_size = numbers_of_an_example(self.module, self.statistics, self.sample)
-        check_derivatives(config, self)
+        check_derivatives(config, self, tangents)
 
     def initial(self, seed: int) -> Tensor:
         """θ of one member, [N] in float64: what the module's own initialisation draws from this seed."""

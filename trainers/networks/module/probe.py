@@ -139,8 +139,11 @@ def _site_shape(where: str, name: str, seen: list[object], rows: int) -> tuple[i
     return tuple(output.shape[1:])
 
 
-def check_derivatives(config: TrainConfig, network: StackedModule) -> None:
-    """The derivatives that the estimator needs exist, and the gradient depends on every custom hyperparameter."""
+def check_derivatives(config: TrainConfig, network: StackedModule, tangents: bool) -> None:
+    """The derivatives that the estimator needs exist, and the gradient depends on every custom hyperparameter.
+
+    ``tangents`` says whether it needs those of ``Network.tangent``.
+    """
     layout = network.layout
     draw = torch.Generator().manual_seed(0)
     x = network.sample[:ROWS].double().unsqueeze(0)
@@ -157,7 +160,7 @@ def check_derivatives(config: TrainConfig, network: StackedModule) -> None:
         try:
             trace = network.linearise(theta, x, y, h, noise)
             slopes.append(network.mixed_vjp(trace, w)[0])
-            if part == 0.5 and config.outer.estimator in ("forward", "neumann"):
+            if part == 0.5 and tangents:
                 network.tangent(trace, w.unsqueeze(1).expand(-1, h.shape[1], -1), x.shape[1], torch.ones_like(h))
         except ConfigError:
             raise

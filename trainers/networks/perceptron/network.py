@@ -54,7 +54,7 @@ def parameters_of(input_size: int, hidden: tuple[int, ...], classes: int) -> tup
     start = 0
     for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(widths), start=1):
         for name, shape in ((f"{layer}.weight", (fan_out, fan_in)), (f"{layer}.bias", (fan_out,))):
-            table.append(Parameter(name, shape, layer, start))
+            table.append(Parameter(name=name, shape=shape, layer=layer, start=start))
             start = table[-1].stop
     return tuple(table)
 

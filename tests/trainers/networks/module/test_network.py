@@ -40,7 +40,7 @@ def test_a_perceptron_equals_the_closed_form_in_every_method(hidden, activation)
     shape, classes, members, batch = (1, 2, 3), 3, 3, 8
     kinds = ALL_KINDS if hidden else HyperparameterConfig(label_smoothing=Range(0.0, 0.5))
     config = image_config(ModelConfig(hidden=hidden, activation=activation), kinds, outer={"estimator": "forward"})
-    network = StackedModule(config, shape, classes, image_split(0, shape).t1_x)
+    network = StackedModule(config, shape, classes, image_split(0, shape).t1_x, tangents=True)
     parameters = parameters_of(6, hidden, classes)
     layout = lay_out(config.hyperparameters, parameters, len(hidden))
     closed = StackedMLP(config.model, 6, classes, layout)

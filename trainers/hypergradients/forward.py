@@ -1,0 +1,125 @@
+"""Forward-mode differentiation: the tangent of θ is carried along the training (RTHO, Franceschi et al., 2017)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from trainers.hypergradients.base import Estimator, Move, Step, T2Batch, Task
+from trainers.hyperparameters import penalty_direction
+from trainers.optimisers import inner, outer
+
+
+class Forward(Estimator):
+    """<∇θ C2(θ'), z> with z = dθ'/dh carried along the whole training.
+
+    z ← (I - S ∇²C1~) γ z - S ∂_h g at every inner step: γ = 0 is ``t1t2``, γ = 1 the derivative of the unrolled
+    training. Assumes of γ < 1 only that what h did 1/(1-γ) steps ago no longer matters.
+
+    With ``tangent_every`` = j > 1 only each j-th step is carried, at its own length. The fixed point is the same,
+    -(∇²C1~)⁻¹ ∂_h g, approached j times slower. The steps stay as stable as the training's own; steps j times longer
+    would not. With momentum or Adam, j > 1 is approximate besides: the tangent of the optimiser's state then fades j
+    times slower than the state itself.
+
+    ``antithetic`` carries the derivative of the gradient's mean over ε and -ε. The part of ∂_n0 g that is odd in ε
+    cancels then; it has mean zero, but does not vanish with n0 as the rest does. z is carried for the coordinate c of
+    the outer step; for c = n0² what each step adds, ∂_n0 g / (2 n0), then stays finite down to n0 = 0.
+
+    With ``averaging``, v is taken at the running mean of θ', and multiplied with the running mean of z.
+    """
+
+    needs_tangents: ClassVar[bool] = True
+
+    def __init__(self, task: Task, *, seeds: tuple[int, ...], theta: Tensor, h: Tensor) -> None:
+        super().__init__(task, seeds=seeds, theta=theta, h=h)
+        config = task.config
+        self.boxes = outer.boxes(task.layout, config.hyperparameters.clamp, h)
+        self.z = theta.new_zeros(len(theta), h.shape[1], theta.shape[1])  # dθ'/dc
+        self.z_state = inner.initial_state(config.inner, self.z)  # the tangent of the optimiser's state
+        self.z_dot: Tensor | None = None  # dg/dc, between the beginning and the end of a step
+        self.average = {"theta": theta.clone(), "z": self.z.clone()} if config.outer.averaging else {}
+
+    @classmethod
+    def memory(cls, task: Task) -> int:
+        """The tangents of θ and of the optimiser's state, temporaries, means, and the examples that carry them."""
+        config, columns = task.config, len(task.layout.names)
+        copies = columns * (2 + 2 * len(inner.STATE[config.inner.optimiser]))
+        copies += 1 + columns if config.outer.averaging else 0
+        rows = _examples(task) * (2 if config.outer.antithetic else 1)
+        return copies * task.network.size + columns * rows * task.network.example_size
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See :class:`Estimator`."""
+        states = {f"z_state.{name}": value for name, value in self.z_state.items()}
+        return {"z": self.z} | states | {f"average.{name}": value for name, value in self.average.items()}
+
+    def before_step(self, step: Step) -> None:
+        """Carry z through a step of SGD, for which the gradient is not needed; else take dg/dc, while θ is there."""
+        config, network, values = self.task.config, self.task.network, step.values
+        if step.number % config.outer.tangent_every:
+            return
+        trace, rows = self._carrier(step)
+        fade = config.outer.memory**config.outer.tangent_every
+        if config.inner.optimiser == "sgd":
+            network.sgd_step_tangent(
+                trace,
+                self.z,
+                examples=rows,
+                direct=values.slopes,
+                strengths=values.strengths,
+                fade=fade,
+                rate=step.rate,
+            )
+            penalty_direction(self.task.layout, values.strengths, step.theta, self.z, -step.rate)
+        else:
+            for fading in (self.z, *self.z_state.values()):
+                fading.mul_(fade)
+            self.z_dot = network.tangent(trace, self.z, rows, values.slopes)
+            self.z_dot.addcmul_(values.strength.unsqueeze(1), self.z)
+            penalty_direction(self.task.layout, values.strengths, step.theta, self.z_dot)
+
+    def after_step(self, step: Step, move: Move) -> None:
+        """Carry z through a step of momentum or Adam, and the means along."""
+        config, every = self.task.config, self.task.config.outer.tangent_every
+        if step.number % every:
+            return
+        if self.z_dot is not None and move.gradient is not None:
+            inner.tangent(
+                config.inner,
+                self.z,
+                g_dot=self.z_dot,
+                g=move.gradient,
+                state=move.optimiser,
+                tangents=self.z_state,
+                rate=step.rate,
+                count=step.number,
+            )
+            self.z_dot = None
+        if self.average:
+            weight = max(1 - config.outer.averaging**every, every / step.number)  # the plain mean at first
+            self.average["theta"].lerp_(move.theta, weight)
+            self.average["z"].lerp_(self.z, weight)
+
+    def hypergradient(self, step: Step, move: Move, t2: T2Batch) -> Tensor:
+        """See :class:`Estimator`."""
+        network, z = self.task.network, self.average.get("z", self.z)
+        v = network.gradient(network.linearise(self.average.get("theta", move.theta), t2.x, t2.y))
+        return torch.einsum("pn,phn->ph", v, z) / step.values.slopes
+
+    def _carrier(self, step: Step) -> tuple[Any, int]:
+        """The trace that z is carried with, and how many of its rows."""
+        rows = _examples(self.task)
+        if not self.task.config.outer.antithetic:
+            return step.trace, rows
+        few = [None if e is None else e[:, :rows] for e in step.noise]
+        h = outer.raised(self.boxes, step.values.exact).to(step.theta)
+        trace = self.task.network.linearise(step.theta, step.x[:, :rows], step.y[:, :rows], h, few, mirrored=True)
+        return trace, 2 * rows
+
+
+def _examples(task: Task) -> int:
+    """How many examples of each T1 batch carry z."""
+    batch = task.config.inner.batch_size
+    return min(task.config.outer.tangent_batch or batch, batch)

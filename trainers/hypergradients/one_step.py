@@ -1,0 +1,67 @@
+"""T1-T2 (Luketina et al., 2016): the hypergradient through one inner step, as if θ itself did not depend on h."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from trainers.hypergradients.base import Estimator, Move, Step, T2Batch, Task
+from trainers.hyperparameters import penalty_hypergradient
+from trainers.networks.base import Descent
+from trainers.optimisers import inner
+
+
+class T1T2(Estimator):
+    """- < S v, ∂_h g > with v at θ': the exact derivative of C2 after one step."""
+
+    def hypergradient(self, step: Step, move: Move, t2: T2Batch) -> Tensor:
+        """See :class:`Estimator`."""
+        network, descent = self.task.network, None
+        # Before the first outer step the hyperparameters may lie outside their boxes.
+        if move.gradient is None and t2.number > 1 and undoable(self.task, step.rate):
+            descent = Descent(step.trace, 1 - step.rate * step.values.strengths, step.rate)
+        trace = network.linearise(move.theta, t2.x, t2.y)
+        w = network.scaled_gradient(trace, sensitivity(self.task, step, move))
+        return minus_mixed_product(self.task, step, w, descent)
+
+
+class T1T2AtTheta(Estimator):
+    """The same with v at θ, before the step, as in the authors' code: the limit of a small step.
+
+    It leaves out the η1/2 · ∂_h E[gᵀ ∇²C2 g] by which a noisier gradient is paid for at once (short-horizon bias, Wu et
+    al., 2018), and so does not press the noise towards 0 as :class:`T1T2` does.
+    """
+
+    def hypergradient(self, step: Step, move: Move, t2: T2Batch) -> Tensor:
+        """See :class:`Estimator`."""
+        network = self.task.network
+        trace = network.linearise(step.theta, t2.x, t2.y)
+        w = network.scaled_gradient(trace, sensitivity(self.task, step, move))
+        return minus_mixed_product(self.task, step, w, Descent(None, step.values.strengths, 0.0))
+
+
+def sensitivity(task: Task, step: Step, move: Move) -> Tensor | float:
+    """S = ∂u/∂g of the step just made: [P, N], or one number where it is the same for all."""
+    return inner.sensitivity(task.config.inner, move.gradient, move.optimiser, rate=step.rate, count=step.number)
+
+
+def minus_mixed_product(task: Task, step: Step, w: Any, since: Descent | None = None) -> Tensor:
+    """- <w, ∂_h g> [P, H] for a direction w of the network: the λ part in closed form, the others by the network.
+
+    ``since`` is the way from θ to where w was taken, where the network may use it to save products.
+    """
+    dots = task.network.dots(step.theta, w, since)
+    penalty = penalty_hypergradient(task.layout, step.values.strengths, dots)
+    return -(penalty + task.network.mixed_vjp(step.trace, w))
+
+
+def undoable(task: Task, rate: float) -> bool:
+    """Whether θ follows from θ' = (1 - η 10^λ) θ - η ∇C to nearly all digits, wherever in their boxes the λs are.
+
+    A bound from the boxes, not from the values: those of one member must not decide how another is computed.
+    """
+    layout = task.layout
+    highest = max((layout.ranges[column].high for column in layout.l2_columns), default=-math.inf)
+    return task.config.hyperparameters.clamp and rate * 10**highest <= 0.5
