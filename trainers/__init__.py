@@ -6,42 +6,31 @@ The names below are loaded when first used, so that reading a configuration does
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from trainers.config import ConfigError, TrainConfig
-    from trainers.loop import train
-    from trainers.problem import Problem, boxes, load_problem
-    from trainers.records import Checkpoint, Member, Point, Result
+from typing import TYPE_CHECKING
 
 _HOMES = {
-    "ConfigError": "trainers.config",
-    "TrainConfig": "trainers.config",
-    "Problem": "trainers.problem",
-    "boxes": "trainers.problem",
-    "load_problem": "trainers.problem",
-    "Checkpoint": "trainers.records",
-    "Member": "trainers.records",
-    "Point": "trainers.records",
-    "Result": "trainers.records",
-    "train": "trainers.loop",
+    "trainers.config": ("ConfigError", "TrainConfig"),
+    "trainers.loop": ("train",),
+    "trainers.problem": ("Problem", "boxes", "load_problem"),
+    "trainers.records": ("Checkpoint", "Member", "Point", "Result"),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = list(_HOME_OF)
 
-__all__ = [
-    "Checkpoint",
-    "ConfigError",
-    "Member",
-    "Point",
-    "Problem",
-    "Result",
-    "TrainConfig",
-    "boxes",
-    "load_problem",
-    "train",
-]
+if TYPE_CHECKING:  # the same for type checkers, which then know every name and refuse all others
+    from trainers.config import ConfigError as ConfigError
+    from trainers.config import TrainConfig as TrainConfig
+    from trainers.loop import train as train
+    from trainers.problem import Problem as Problem
+    from trainers.problem import boxes as boxes
+    from trainers.problem import load_problem as load_problem
+    from trainers.records import Checkpoint as Checkpoint
+    from trainers.records import Member as Member
+    from trainers.records import Point as Point
+    from trainers.records import Result as Result
+else:
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'trainers' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    def __getattr__(name: str) -> object:
+        if name not in _HOME_OF:
+            raise AttributeError(f"module 'trainers' has no attribute {name!r}")
+        return getattr(importlib.import_module(_HOME_OF[name]), name)
