@@ -18,11 +18,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trainers.problems import ALL_KINDS, small_config, small_problem
+from tests.trainers.problems import small_config, small_problem
 from tests.trainers.runs import TUNED, after, bits, checkpoints, points, run
 from trainers import Checkpoint, ConfigError, Member, Problem, TrainConfig
 from trainers.checkpoint import dumps, load, loads, save
-from trainers.config import HyperparameterConfig
 
 ROOT = Path(__file__).parents[2]
 MEMBERS = [Member(5, TUNED), Member(6, {"log10_l2": -5.0, "input_noise_std": 0.7})]
@@ -105,29 +104,6 @@ def test_resuming_leaves_the_checkpoint_as_it_was():
     assert bits([saved]) == before
 
 
-def test_a_checkpoint_holds_everything_that_changes():
-    kinds = HyperparameterConfig(log10_l2=None, label_smoothing=ALL_KINDS.label_smoothing)
-    outer = {"estimator": "forward"}
-    config = small_config(inner={"steps": 4, "optimiser": "adam"}, outer=outer, hyperparameters=kinds)
-    problem = small_problem(config)
-    (saved,) = checkpoints(
-        run(problem, config, [Member(1, {"input_noise_std": 0.1, "label_smoothing": 0.1})] * 3, checkpoint_every=3)
-    )
-    size = problem.network.size
-    shapes = {name: tuple(t.shape) for name, t in saved.tensors.items()}
-    wanted = {
-        "theta": (3, size),
-        "h": (3, 2),
-        "z": (3, 2, size),
-        "inner.mean": (3, size),
-        "inner.square": (3, size),
-        "outer.mean": (3, 2),
-        "outer.square": (3, 2),
-        "z_state.mean": (3, 2, size),
-    }
-    assert wanted.items() <= shapes.items()
-
-
 TENSORS = st.dictionaries(
     st.text(st.characters(codec="ascii", categories=["L", "N", "P"]), min_size=1, max_size=8),
     st.lists(st.floats(width=32), max_size=6).map(torch.tensor),
@@ -196,51 +172,6 @@ def test_pickles_are_refused_unopened():
 def test_safetensors_of_something_else_are_refused(metadata):
     with pytest.raises(ConfigError, match="checkpoint"):
         loads(safetensors.torch.save({"theta": torch.zeros(2)}, metadata))
-
-
-def foreign(name: str) -> tuple[Problem, TrainConfig, list[Member], bool]:
-    """A training that the checkpoint of ``saved`` does not belong to."""
-    problem, config = problem_of("forward", "adam")
-    if name == "another pack":
-        return problem, config, MEMBERS[:1], True
-    if name == "another arm":
-        return problem, config, MEMBERS, False
-    if name == "other seeds":
-        return problem, config, [replace(m, seed=m.seed + 1) for m in MEMBERS], True
-    if name == "other starts":
-        return problem, config, MEMBERS[::-1], True
-    if name == "fewer steps":
-        return problem, replace(config, inner=replace(config.inner, steps=10)), MEMBERS, True
-    if name == "another optimiser":
-        return *problem_of("forward", "momentum"), MEMBERS, True
-    if name == "another estimator":
-        return *problem_of("t1t2", "adam"), MEMBERS, True
-    changed = (
-        replace(config, dtype="float32")
-        if name == "another type"
-        else replace(config, model=replace(config.model, hidden=(4, 5)))
-    )
-    return small_problem(changed), changed, MEMBERS, True
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "another pack",
-        "another arm",
-        "other seeds",
-        "other starts",
-        "fewer steps",
-        "another optimiser",
-        "another estimator",
-        "another type",
-        "another model",
-    ],
-)
-def test_a_checkpoint_of_another_training_is_refused(saved, name):
-    problem, config, members, online = foreign(name)
-    with pytest.raises(ConfigError, match=r"checkpoint.*must be"):
-        run(problem, config, members, online, resume=saved)
 
 
 @pytest.mark.parametrize("step", [-1, 27])

@@ -200,37 +200,6 @@ def test_time_is_the_packs_over_its_size_and_only_grows():
     assert 4 * results(resumed)[0].train_time_s > spent[2]
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"log10_l2": -3.0},
-        {"log10_l2": -3.0, "input_noise_std": 0.1, "label_smoothing": 0.1},
-        {"log10_l2_layer1": -3.0, "input_noise_std": 0.1},
-        {},
-    ],
-)
-def test_a_member_with_other_hyperparameters_than_the_configurations_is_refused(values):
-    config = small_config()
-    with pytest.raises(ConfigError, match="hyperparameters of a member") as caught:
-        run(small_problem(config), config, [Member(1, TUNED), Member(2, values)])
-    assert str(sorted(values)) in str(caught.value)
-    assert "['input_noise_std', 'log10_l2']" in str(caught.value)
-
-
-@pytest.mark.parametrize("seed", [-1, 2**63, 1.0, True])
-def test_a_seed_is_what_a_table_can_hold(seed):
-    config = small_config()
-    with pytest.raises(ConfigError, match=f"seed = {seed} of a member: must be a whole number from 0 to {2**63 - 1}"):
-        run(small_problem(config), config, [Member(1, TUNED), Member(seed, TUNED)])
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_start_is_a_finite_number(value):
-    config = small_config()
-    with pytest.raises(ConfigError, match=f"hyperparameters.log10_l2 = {value!r} of a member: must be a finite"):
-        run(small_problem(config), config, [Member(1, TUNED | {"log10_l2": value})])
-
-
 def test_a_pack_has_members_and_checkpoints_a_distance():
     config = small_config()
     problem = small_problem(config)

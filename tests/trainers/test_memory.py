@@ -12,8 +12,10 @@ from tests.trainers.problems import small_config, small_problem
 from tests.trainers.runs import TUNED, results, run
 from trainers import ConfigError, Member, memory
 from trainers.config import ModelConfig
+from trainers.hypergradients import ESTIMATORS
 from trainers.memory import available, member_bytes
 from trainers.problem import build_problem
+from trainers.state import start
 
 CPU = torch.device("cpu")
 
@@ -64,6 +66,18 @@ def test_what_is_kept_besides_is_counted(inner, outer):
     least, found = (member_bytes(small_problem(config), config, True) for config in (plain, more))
     assert found > least
     assert member_bytes(small_problem(plain), plain, False) < least
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("online", [False, True])
+def test_what_a_training_keeps_between_its_steps_is_within_the_estimate(estimator, optimiser, online):
+    outer = {"estimator": estimator, "averaging": 0.9}
+    config = small_config((40, 40), inner={"optimiser": optimiser}, outer=outer)
+    problem = small_problem(config)
+    state = start(problem, config, [Member(seed, TUNED) for seed in range(3)], online)
+    kept = sum(tensor.nbytes for tensor in state.tensors().values()) / 3
+    assert kept < member_bytes(problem, config, online)
 
 
 def test_a_module_is_estimated_from_the_outputs_of_its_layers():
