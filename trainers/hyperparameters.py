@@ -87,34 +87,15 @@ def load_regulariser(reference: str) -> Regulariser:
 
 def lay_out(config: HyperparameterConfig, parameters: Sequence[Parameter], hidden_layers: int) -> Layout:
     """Name the hyperparameters of a network with these parameter tensors."""
-    names: list[str] = []
-    ranges: list[Range] = []
+    columns: dict[str, Range] = {}
 
     def add(name: str, box: Range) -> int:
-        names.append(name)
-        ranges.append(box)
-        return len(names) - 1
+        if name in columns:
+            raise ConfigError(f"hyperparameters: two share a name: {[*columns, name]}")
+        columns[name] = box
+        return len(columns) - 1
 
-    l2: list[int | None] = [None] * len(parameters)
-    if (box := config.log10_l2) is not None:
-        if box.scope == "tied":
-            l2 = [add("log10_l2", box)] * len(parameters)
-        elif box.scope == "layer":
-            columns = {layer: add(f"log10_l2_layer{layer}", box) for layer in sorted({p.layer for p in parameters})}
-            l2 = [columns[p.layer] for p in parameters]
-        else:
-            for group, patterns in config.l2_groups.items():
-                column = add(f"log10_l2_{group}", box)
-                found = [i for i, p in enumerate(parameters) if any(fnmatch.fnmatch(p.name, q) for q in patterns)]
-                taken = [parameters[i].name for i in found if l2[i] is not None]
-                if not found or taken:
-                    reason = f"parameter {taken[0]} is in two groups" if taken else "matches no parameter"
-                    raise ConfigError(
-                        f"hyperparameters.l2_groups.{group} = {list(patterns)!r}: {reason}; the "
-                        f"parameters are {[p.name for p in parameters]}"
-                    )
-                for i in found:
-                    l2[i] = column
+    l2 = _l2_columns(config, parameters, add)
     input_noise = add("input_noise_std", config.input_noise_std) if config.input_noise_std else None
     hidden_noise: list[int | None] = [None] * hidden_layers
     if (box := config.hidden_noise_std) is not None:
@@ -125,21 +106,47 @@ def lay_out(config: HyperparameterConfig, parameters: Sequence[Parameter], hidde
         else:
             hidden_noise = [add(f"hidden_noise_std_layer{i + 1}", box) for i in range(hidden_layers)]
     smoothing = add("label_smoothing", config.label_smoothing) if config.label_smoothing else None
-    custom = tuple((add(key.partition(":")[2], box), load_regulariser(key)) for key, box in config.custom.items())
-    if len(set(names)) < len(names):
-        raise ConfigError(f"hyperparameters: two share a name: {names}")
-    if not names:
+    regularisers = [load_regulariser(key) for key in config.custom]
+    own = [add(key.partition(":")[2], box) for key, box in config.custom.items()]
+    if not columns:
         raise ConfigError("hyperparameters: none given; name at least one, for example log10_l2 or input_noise_std")
     return Layout(
-        names=tuple(names),
-        ranges=tuple(ranges),
+        names=tuple(columns),
+        ranges=tuple(columns.values()),
         l2=tuple(l2),
         sizes=tuple(p.stop - p.start for p in parameters),
         input_noise=input_noise,
         hidden_noise=tuple(hidden_noise),
         label_smoothing=smoothing,
-        custom=custom,
+        custom=tuple(zip(own, regularisers, strict=True)),
     )
+
+
+def _l2_columns(
+    config: HyperparameterConfig, parameters: Sequence[Parameter], add: Callable[[str, Range], int]
+) -> list[int | None]:
+    """For each parameter tensor the column of its λ, which ``add`` makes."""
+    l2: list[int | None] = [None] * len(parameters)
+    if (box := config.log10_l2) is None:
+        return l2
+    if box.scope == "tied":
+        return [add("log10_l2", box)] * len(parameters)
+    if box.scope == "layer":
+        columns = {layer: add(f"log10_l2_layer{layer}", box) for layer in sorted({p.layer for p in parameters})}
+        return [columns[p.layer] for p in parameters]
+    for group, patterns in config.l2_groups.items():
+        column = add(f"log10_l2_{group}", box)
+        found = [i for i, p in enumerate(parameters) if any(fnmatch.fnmatch(p.name, q) for q in patterns)]
+        taken = [parameters[i].name for i in found if l2[i] is not None]
+        if not found or taken:
+            reason = f"parameter {taken[0]} is in two groups" if taken else "matches no parameter"
+            raise ConfigError(
+                f"hyperparameters.l2_groups.{group} = {list(patterns)!r}: {reason}; the "
+                f"parameters are {[p.name for p in parameters]}"
+            )
+        for i in found:
+            l2[i] = column
+    return l2
 
 
 def penalty_strengths(layout: Layout, h: Tensor) -> Tensor:
