@@ -23,7 +23,7 @@ class Order:
 
     def at(self, number: int) -> tuple[Tensor, Tensor]:
         """Batch ``number`` (from 0) of every member: x [P, B, ...], y [P, B]."""
-        if self.batch_size == len(self.y):  # all of it: its order means nothing
+        if self.batch_size == len(self.y):  # the whole set: its order makes no difference
             return self.x.expand(len(self.seeds), *self.x.shape), self.y.expand(len(self.seeds), -1)
         epoch, position = divmod(number, self.per_epoch)
         if epoch != self.epoch:

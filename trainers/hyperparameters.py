@@ -57,7 +57,7 @@ class Regulariser:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """The meaning of the H columns of ``h``. An index of ``None`` means: not a hyperparameter here."""
+    """What each of the H columns of ``h`` is. A column of ``None``: not a hyperparameter here."""
 
     names: tuple[str, ...]
     ranges: tuple[Range, ...]
@@ -187,7 +187,7 @@ def penalty_direction(layout: Layout, strengths: Tensor, theta: Tensor, out: Ten
 
 
 def _runs(layout: Layout) -> Iterator[tuple[int, slice]]:
-    """The λ columns, each with a longest row of parameter tensors that share it."""
+    """Each column of a λ with the neighbouring parameter tensors that share it; a column may come several times."""
     start = 0
     for column, group in itertools.groupby(layout.l2):
         stop = start + len(list(group))

@@ -1,7 +1,7 @@
-"""How much memory a pack takes, and whether the device has it: said before anything is trained, not by a crash.
+"""How much memory a pack takes. One that the device cannot hold is refused before anything is trained.
 
-The service has an estimate of its own, ``service/spec/packing.py``, for the size of a pack that a plan is made with: it
-follows from the spec alone, before data and network are there. This one knows both, and has the last word.
+``service/spec/packing.py`` has a rougher estimate, by which a plan chooses the size of its packs: it must follow from
+the spec alone, before the data and the network are loaded. This one knows both, and decides.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def check(problem: Problem, config: TrainConfig, members: int, online: bool) -> 
 def member_bytes(problem: Problem, config: TrainConfig, online: bool) -> int:
     """What one more member of a pack adds at its peak, estimated from the sizes of what is kept at one time.
 
-    Copies of θ: θ itself, its gradient, the optimiser's state and temporaries, where an outer step follows θ before the
-    step besides, and what the estimator carries. Of every batch: its inputs, noise and activations. Of the data: the
-    order of the epoch.
+    Copies of θ: θ itself, its gradient, the optimiser's state and temporaries, and, where an outer step follows, θ
+    before the step. Of every batch: its inputs, noise and activations. Of the data: the order of the epoch. What the
+    estimator keeps besides, it says itself.
     """
     network, outer, batch = problem.network, config.outer, config.inner.batch_size
     states = len(STATE[config.inner.optimiser])

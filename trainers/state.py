@@ -24,7 +24,7 @@ LARGEST_SEED = 2**63 - 1  # what a checkpoint and a table hold as an integer
 class State:
     """P members after ``step`` inner steps."""
 
-    seeds: Tensor  # [P]; with the initial hyperparameters, what a checkpoint is known by
+    seeds: Tensor  # [P]; by these and the initial hyperparameters a checkpoint is recognised
     initial: Tensor  # [P, H] in float64
     theta: Tensor  # [P, N]
     h: Tensor  # [P, H] in float64 whatever θ's type, so that fixed hyperparameters stay exactly as given
@@ -46,9 +46,8 @@ class State:
 
     def checkpoint(self) -> Checkpoint:
         """A copy of everything, on the CPU."""
-        known_by = {"seeds": self.seeds, "initial": self.initial}
-        seconds = {"seconds": torch.tensor(self.seconds, dtype=torch.float64)}
-        tensors = known_by | self.tensors() | seconds
+        seconds = torch.tensor(self.seconds, dtype=torch.float64)
+        tensors = {"seeds": self.seeds, "initial": self.initial, "seconds": seconds} | self.tensors()
         copies = {name: value.detach().cpu().clone() for name, value in tensors.items()}
         return Checkpoint(step=self.step, tensors=copies)
 

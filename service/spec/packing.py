@@ -2,6 +2,10 @@
 
 The number is part of the plan, so it follows from the spec alone and not from the machine that the driver or the first
 actor happens to be on: from the size of the networks, and from the memory that the spec gives an actor.
+
+The estimate of memory here is rough, and one for all estimators and inner optimisers; a finer one would change the
+plans of studies that exist. ``trainers.memory`` estimates from the loaded data and network, and refuses what a device
+cannot hold.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from trainers import Member
 from trainers.checkpoint import dumps, loads
 from trainers.hypergradients import ESTIMATORS
 from trainers.hypergradients.base import Estimator, Move, Step, T2Batch, Task
-from trainers.hypergradients.one_step import minus_mixed_product
+from trainers.hypergradients.one_step import negative_mixed_vjp
 from trainers.memory import member_bytes
 
 MEMBERS = [Member(1, TUNED), Member(2, {"log10_l2": -5.0, "input_noise_std": 0.7})]
@@ -44,7 +44,7 @@ class AverageGradient(Estimator):
     def hypergradient(self, step: Step, move: Move, t2: T2Batch) -> Tensor:
         network = self.task.network
         self.mean.lerp_(network.gradient(network.linearise(move.theta, t2.x, t2.y)), 0.5)
-        return minus_mixed_product(self.task, step, network.direction(step.rate * self.mean))
+        return negative_mixed_vjp(self.task, step, network.direction(step.rate * self.mean))
 
 
 def test_an_estimator_that_carries_something_trains_and_goes_on_from_a_checkpoint(monkeypatch: pytest.MonkeyPatch):

@@ -10,7 +10,7 @@ from trainers.hypergradients.slides import Slides
 ESTIMATORS: dict[EstimatorName, type[Estimator]] = {
     "t1t2": T1T2,
     "t1t2_at_theta": T1T2AtTheta,
-    "seed_literal": Slides,
+    "seed_literal": Slides,  # the name that the hashes of specs cover
     "neumann": Neumann,
     "forward": Forward,
 }

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from trainers.hypergradients.base import Estimator, Move, Step, T2Batch, Task
-from trainers.hypergradients.one_step import minus_mixed_product, sensitivity
+from trainers.hypergradients.one_step import negative_mixed_vjp, sensitivity
 
 
 class Neumann(Estimator):
@@ -34,4 +34,4 @@ class Neumann(Estimator):
             hvp = network.tangent(step.trace, sp.unsqueeze(1), step.y.shape[1], None).squeeze(1)
             p = p - hvp.addcmul_(step.values.strength, sp)
             total += p
-        return minus_mixed_product(self.task, step, network.direction(scale * total))
+        return negative_mixed_vjp(self.task, step, network.direction(scale * total))

@@ -24,7 +24,7 @@ class T1T2(Estimator):
             descent = Descent(trace=step.trace, keep=1 - step.rate * step.values.strengths, rate=step.rate)
         trace = network.linearise(move.theta, t2.x, t2.y)
         w = network.scaled_gradient(trace, sensitivity(self.task, step, move))
-        return minus_mixed_product(self.task, step, w, descent)
+        return negative_mixed_vjp(self.task, step, w, descent)
 
 
 class T1T2AtTheta(Estimator):
@@ -39,7 +39,7 @@ class T1T2AtTheta(Estimator):
         network = self.task.network
         trace = network.linearise(step.theta, t2.x, t2.y)
         w = network.scaled_gradient(trace, sensitivity(self.task, step, move))
-        return minus_mixed_product(self.task, step, w, Descent(trace=None, keep=step.values.strengths, rate=0.0))
+        return negative_mixed_vjp(self.task, step, w, Descent(trace=None, keep=step.values.strengths, rate=0.0))
 
 
 def sensitivity(task: Task, step: Step, move: Move) -> Tensor | float:
@@ -47,7 +47,7 @@ def sensitivity(task: Task, step: Step, move: Move) -> Tensor | float:
     return inner.sensitivity(task.config.inner, move.gradient, move.optimiser, rate=step.rate, count=step.number)
 
 
-def minus_mixed_product(task: Task, step: Step, w: Any, since: Descent | None = None) -> Tensor:
+def negative_mixed_vjp(task: Task, step: Step, w: Any, since: Descent | None = None) -> Tensor:
     """- <w, ∂_h g> [P, H] for a direction w of the network: the λ part in closed form, the others by the network.
 
     ``since`` is the way from θ to where w was taken, where the network may use it to save products.
