@@ -12,7 +12,7 @@ from service.cli.console import FAILED, INTERRUPTED, STUDIES, JsonOption, StudyA
 
 if TYPE_CHECKING:
     from service import StudyStatus
-    from service.records.progress import Action
+    from service.records.requests import Action
 
 
 def status(study: StudyArgument, as_json: JsonOption = False) -> None:

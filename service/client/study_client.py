@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from service import StudySpec, StudyStatus
     from service.client.results import Report
-    from service.records.progress import Action
+    from service.records.requests import Action
 
 START_LIMIT_S = 60.0  # how long a submission waits for the driver's first sign of life
 LOOK_EVERY_S = 0.5

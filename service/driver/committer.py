@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from service.driver.rows import Batch
 from service.ledger.shards import Ledger
-from service.records.progress import PROGRESS, EventLog, StudyStatus
+from service.records.events import EventLog
+from service.records.progress import Attempts, StudyStatus, write_progress
 
 DELETERS = 16
 # More than this and the driver waits for its commit. On a disk a commit is work, which gains nothing from being put
 # off, while waiting rows are memory; in an object store it is mostly waiting, and larger batches are fewer of them.
 LOCAL_ROWS = 8_000
 REMOTE_ROWS = 50_000
-
-Attempts = list[list[object]]  # of [run_id, attempt]
 
 
 class Committer:
@@ -27,7 +25,7 @@ class Committer:
         self._commit: Future[None] | None = None
         self._committing: Attempts = []
         self.batch = Batch()
-        self._most_rows = LOCAL_ROWS if ledger.storage.is_local else REMOTE_ROWS
+        self._most_rows = REMOTE_ROWS if ledger.storage.is_remote else LOCAL_ROWS
 
     @property
     def is_full(self) -> bool:
@@ -49,8 +47,7 @@ class Committer:
             self._commit.result()
         batch, self.batch = self.batch, Batch()
         self._committing = _attempts(batch)
-        at_stake = [*in_flight, *self._committing]
-        self._commit = self._thread.submit(self._write, batch, {"status": status.to_dict(), "in_flight": at_stake})
+        self._commit = self._thread.submit(self._write, batch, status, [*in_flight, *self._committing])
         if wait:
             self._commit.result()
             self._committing = []
@@ -59,12 +56,11 @@ class Committer:
         """Wait for the thread."""
         self._thread.shutdown(wait=True)
 
-    def _write(self, batch: Batch, progress: dict[str, object]) -> None:
-        # First what is at stake, so that the next driver can tell which attempts died with this one.
-        # Without indentation, which would take Python's slow encoder, as a large cluster has many attempts in flight.
-        self._ledger.storage.write(PROGRESS, json.dumps(progress).encode(), durable=False)
+    def _write(self, batch: Batch, status: StudyStatus, at_stake: Attempts) -> None:
+        # First what would be lost, so that the next driver can tell which attempts died with this one.
+        write_progress(self._ledger.storage, status, at_stake, durable=False)
         if batch.size:
-            self._ledger.commit(batch.runs, batch.points, batch.attempts)
+            self._ledger.commit(runs=batch.runs, points=batch.points, attempts=batch.attempts)
             self._ledger.compact()
         if batch.spent:  # one for each pack: one after the other, an object store would need longer than their training
             with ThreadPoolExecutor(DELETERS, thread_name_prefix="spent") as pool:
@@ -73,4 +69,4 @@ class Committer:
 
 
 def _attempts(batch: Batch) -> Attempts:
-    return [[row["run_id"], row["attempt"]] for row in batch.runs]
+    return [(row["run_id"], row["attempt"]) for row in batch.runs]

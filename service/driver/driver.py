@@ -7,16 +7,17 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from service.driver.committer import Attempts, Committer
+from service.driver.committer import Committer
 from service.driver.meter import Meter
 from service.driver.rows import attempt_row, run_row
 from service.errors import StudyBusyError
 from service.executors.base import Executor, Outcome, Task
 from service.executors.worker import checkpoint_name
 from service.ledger.shards import COMPLETED, DIVERGED, FAILED, PENDING, STATUSES, Ledger, Recovered
-from service.records.progress import EventLog, State, StudyStatus, now, take_requests
+from service.records.events import EventLog, now
+from service.records.progress import Attempts, StudyState, StudyStatus
+from service.records.requests import Request, take_requests
 from service.spec.plan import Pack, Plan
 from service.storage.lease import Lease
 
@@ -37,10 +38,11 @@ class Driver:
         log: EventLog,
         lease: Lease,
         on_progress: Callable[[StudyStatus], None] | None = None,
+        on_request: Callable[[Request], None] = lambda request: None,
     ) -> None:
         self.plan = plan
         self._ledger, self._executor, self._log, self._lease = ledger, executor, log, lease
-        self.on_progress = on_progress
+        self._on_progress = on_progress
         self._status = recovered.status
         self._finals = recovered.finals  # of online runs whose rerun has not begun
         self._attempts = recovered.attempts  # of runs that are pending and had some
@@ -55,11 +57,11 @@ class Driver:
         self._meter = Meter()
         self._started_at = now()
         self._last_tick = float("-inf")
-        self.state: State = "running"
+        self.state: StudyState = "running"
         self.stop = False  # set from outside, for example by a signal: end now, resumable
-        self.on_request: Callable[[dict[str, Any]], None] = lambda request: None  # extend and retry
+        self._on_request = on_request  # extend and retry
 
-    def run(self) -> State:
+    def run(self) -> StudyState:
         """Work until everything is committed, or until cancelled or stopped; every row taken is flushed."""
         try:
             while not self.stop and self.state != "cancelled" and not self.finished():
@@ -77,7 +79,7 @@ class Driver:
             self._committer.close()
         return "interrupted" if self.stop else "completed" if self.state == "running" else self.state
 
-    def status(self, state: State | None = None, error: str | None = None) -> StudyStatus:
+    def status(self, state: StudyState | None = None, error: str | None = None) -> StudyStatus:
         """Where the study stands."""
         done = {arm: len(codes) - codes.count(PENDING) - codes.count(TAKEN) for arm, codes in self._status.items()}
         left = sum(len(codes) for codes in self._status.values()) - sum(done.values())
@@ -133,8 +135,8 @@ class Driver:
     def take_standing_requests(self) -> None:
         """Carry out requests made while no driver ran, but for those that were meant for a driver of then."""
         for request in take_requests(self._ledger.storage):
-            if request["action"] in ("extend", "retry"):
-                self.on_request(request)
+            if request.action in ("extend", "retry"):
+                self._on_request(request)
 
     def abandoned(self) -> Attempts:
         """Run and attempt of all that would be lost if the driver died now."""
@@ -287,11 +289,11 @@ class Driver:
         for request in take_requests(self._ledger.storage):
             self._obey(request)
         self._flush(wait=self._committer.is_full)
-        if self.on_progress:
-            self.on_progress(self.status())
+        if self._on_progress:
+            self._on_progress(self.status())
 
-    def _obey(self, request: dict[str, Any]) -> None:
-        action = request.get("action")
+    def _obey(self, request: Request) -> None:
+        action = request.action
         if action == "pause" and self.state == "running":
             self.state = "paused"
             self._log.add("paused", "by request; runs in flight will end", {})
@@ -302,13 +304,13 @@ class Driver:
             self.state = "cancelled"
             self._log.add("cancelled")
         elif action in ("extend", "retry"):
-            self.on_request(request)
+            self._on_request(request)
 
     def _flush(self, wait: bool) -> None:
         self._committer.flush(self.status(), self._at_work(), wait)
 
     def _at_work(self) -> Attempts:
-        return [[member.run_id, task.attempt] for task in self._in_flight.values() for member in task.members]
+        return [(member.run_id, task.attempt) for task in self._in_flight.values() for member in task.members]
 
 
 def _about(task: Task) -> dict[str, object]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -13,19 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from service.driver.driver import Driver
-from service.errors import AnotherStudyError, SpecError, StudyError, StudyNotFoundError
+from service.errors import SpecError, StudyError
 from service.executors.base import Executor
 from service.executors.worker import WorkerSetup, load_function
 from service.ledger.publish import discard_shards, publish
-from service.ledger.schema import SCHEMA_VERSION
-from service.ledger.shards import Ledger, Recovered
-from service.records.progress import MANIFEST, PROGRESS, Event, EventLog, State, StudyStatus, now, read_spec, read_study
+from service.ledger.shards import Ledger, Recovered, Row
+from service.records.events import Event, EventLog
+from service.records.manifest import Manifest, find_study, read_spec
+from service.records.progress import StudyState, StudyStatus, read_in_flight, write_progress
 from service.records.provenance import provenance
-from service.spec.packing import pack_size_of
-from service.spec.plan import STREAMS, make_plan
-from service.spec.study_spec import StudySpec, differences, located
-from service.storage.files import Storage
-from service.storage.lease import LEASE, Lease
+from service.records.requests import Request
+from service.spec.plan import Plan, make_plan
+from service.spec.study_spec import StudySpec
+from service.storage.files import Storage, open_storage
+from service.storage.lease import Lease
 from trainers.config import ConfigError
 
 FIRST_TRIES = 3  # a place that cannot be written at all is soon known
@@ -49,36 +48,21 @@ def run_study(
     Raises :class:`service.errors.StudyError` on bad input and :class:`service.errors.StorageError` when the storage
     goes on failing.
     """
-    storage = out if isinstance(out, Storage) else Storage(out)
-    spec, study = _create_or_load(spec, storage)
-    plan = make_plan(spec, study["pack_size"])
+    storage = out if isinstance(out, Storage) else open_storage(out)
+    spec, stored = find_study(spec, storage)
+    plan = make_plan(spec, stored.pack_size if stored else None)
     here = provenance()
-    if study["provenance"] is None:
-        study["provenance"] = here
-    if not study["provenance"]["data_hash"]:
-        study["provenance"]["data_hash"] = _check_data(spec)
-    study |= {"spec": spec.to_dict(), "planned": plan.planned()}
+    origin = stored.provenance if stored and stored.provenance else here
+    origin = {**origin, "data_hash": origin.get("data_hash") or check_data(spec)}
+    manifest = (stored or Manifest.of(plan)).extended(plan).with_provenance(origin)
     if executor is None:
         from service.executors.ray_actors import RayExecutor
 
         executor = RayExecutor(spec.execution, address)
-    log = EventLog(storage, on_event)
+    session = _Session(manifest, plan, storage, executor, on_event, on_progress)
     with _leased(storage) as (lease, dead):
         try:
-            log.add(
-                "study_started",
-                f"{sum(plan.planned().values())} runs planned",
-                {"study_hash": spec.hash, **{key: here[key] for key in ("git_commit", "dirty", "versions")}},
-            )
-            storage.on_retry = lambda what, error, wait: log.add("storage_retry", f"{what}: {error}", {"wait_s": wait})
-            ledger = Ledger(storage, plan)
-            driver = Driver(plan, ledger, executor, _recover(ledger, log, dead), log, lease, on_progress)
-            driver.on_request = _obeys(driver, study, storage, log)
-            driver.take_standing_requests()
-            if not driver.finished():
-                executor.start(_setup(spec, storage, study), log.add)
-            storage.write_json(MANIFEST, study)
-            return _drive(driver, ledger, study, storage, log)
+            return session.run(lease, dead, here)
         finally:
             executor.close()
 
@@ -88,39 +72,7 @@ def resume_study(uri: str, **options: Any) -> StudyStatus:
     return run_study(read_spec(uri), uri, **options)
 
 
-def _create_or_load(spec: StudySpec, storage: Storage) -> tuple[StudySpec, dict[str, Any]]:
-    """The spec to run and the content of ``study.json``, new or as stored. Writes nothing."""
-    spec = located(spec, "")
-    try:
-        study = read_study(storage.uri)
-    except StudyNotFoundError:
-        strangers = [name for name in (*storage.files(""), *storage.directories()) if name not in (LEASE, "control")]
-        if strangers:
-            raise StudyError(
-                f"{storage.uri}: holds no study, yet is not empty ({', '.join(strangers[:3])}"
-                f"{' …' if len(strangers) > 3 else ''}); give a new directory"
-            ) from None
-        return spec, {
-            "schema_version": SCHEMA_VERSION,
-            "study_hash": spec.hash,
-            "spec": spec.to_dict(),
-            "pack_size": pack_size_of(spec),
-            "seeds": {"study": spec.seed, "streams": STREAMS},
-            "created_at": now(),
-            "provenance": None,
-            "tables": None,
-        }
-    stored = StudySpec.from_dict(study["spec"], where=f"{storage.uri}/{MANIFEST}")
-    if stored.hash != spec.hash:
-        raise AnotherStudyError(
-            f"{storage.uri}: holds the study {stored.name!r} of another spec; give another "
-            "directory, or the same spec. These keys differ:",
-            differences(spec, stored),
-        )
-    return dataclasses.replace(spec, configurations=max(spec.configurations, stored.configurations)), study
-
-
-def _check_data(spec: StudySpec) -> str | None:
+def check_data(spec: StudySpec) -> str | None:
     """The hash of the study's data; raises SpecError if they cannot be had. A trainer of the user's own has its own."""
     if spec.trainer != "t1t2":
         load_function(spec.trainer)
@@ -133,24 +85,114 @@ def _check_data(spec: StudySpec) -> str | None:
         raise SpecError(str(error)) from None
 
 
-def _setup(spec: StudySpec, storage: Storage, study: dict[str, Any]) -> WorkerSetup:
+class _Session:
+    """One driver's time with a study. The manifest changes when the study is extended and when it is published."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        plan: Plan,
+        storage: Storage,
+        executor: Executor,
+        on_event: Callable[[Event], None] | None,
+        on_progress: Callable[[StudyStatus], None] | None,
+    ) -> None:
+        self._manifest, self._executor, self._on_progress = manifest, executor, on_progress
+        self._storage = storage.with_listener(
+            lambda what, error, wait: self._log.add("storage_retry", f"{what}: {error}", {"wait_s": wait})
+        )
+        self._log = EventLog(self._storage, on_event)
+        self._ledger = Ledger(self._storage, plan)
+
+    def run(self, lease: Lease, dead: str | None, here: dict[str, Any]) -> StudyStatus:
+        """Drive the study to its end. ``dead`` is the driver before, if it died; ``here`` is this one's provenance."""
+        plan = self._ledger.plan
+        self._log.add(
+            "study_started",
+            f"{sum(plan.planned().values())} runs planned",
+            {"study_hash": plan.spec.hash, **{key: here[key] for key in ("git_commit", "dirty", "versions")}},
+        )
+        self._driver = Driver(
+            plan=plan,
+            ledger=self._ledger,
+            executor=self._executor,
+            recovered=_recover(self._ledger, self._log, dead),
+            log=self._log,
+            lease=lease,
+            on_progress=self._on_progress,
+            on_request=self._obey,
+        )
+        self._driver.take_standing_requests()
+        if not self._driver.finished():
+            self._executor.start(_setup(self._driver.plan.spec, self._storage.uri, self._manifest), self._log.add)
+        self._manifest.save(self._storage)
+        return self._drive()
+
+    def _obey(self, request: Request) -> None:
+        """Carry out a request that changes the study itself."""
+        plan = self._driver.plan
+        if request.action == "retry":
+            self._log.add("retry", f"{self._driver.retry_failed()} failed runs, by request")
+        elif request.action == "extend" and request.configurations > plan.spec.configurations:
+            spec = dataclasses.replace(plan.spec, configurations=request.configurations)
+            plan = make_plan(spec, plan.pack_size)
+            self._manifest = self._manifest.extended(plan)
+            self._manifest.save(self._storage)
+            self._driver.extend(plan)
+            count = spec.configurations
+            self._log.add("extended", f"to {count} configurations", {"configurations": count})
+
+    def _drive(self) -> StudyStatus:
+        """Drive, publish, and leave the last status behind, whatever happens."""
+        state: StudyState = "failed"
+        error = None
+        try:
+            with _stopped_by_signals(self._driver):
+                state = self._driver.run()
+            if state in ("completed", "cancelled"):
+                self._publish()
+            self._log.add("study_finished" if state == "completed" else state)
+        except BaseException as problem:
+            error = f"{type(problem).__name__}: {problem}"
+            raise
+        finally:
+            status = self._driver.status(state, error)
+            with suppress(OSError) if error else nullcontext():
+                last = self._storage.with_tries(1) if error else self._storage  # it may be what has failed
+                write_progress(last, status, self._driver.abandoned(), durable=True)
+                self._log.flush(last)
+        if self._on_progress:
+            self._on_progress(status)
+        return status
+
+    def _publish(self) -> None:
+        """Write the tables, unless they are there and nothing was committed since."""
+        if self._manifest.tables and not self._ledger.shards("attempts"):
+            return
+        self._manifest = self._manifest.with_tables(publish(self._ledger))
+        self._manifest.save(self._storage)
+        discard_shards(self._ledger)
+        self._log.add("published", "", dict(self._manifest.tables or {}))
+
+
+def _setup(spec: StudySpec, uri: str, manifest: Manifest) -> WorkerSetup:
     execution = spec.execution
     return WorkerSetup(
-        spec.train_configs(),
-        spec.trainer,
-        study["provenance"]["data_hash"],
-        storage.uri,
-        execution.checkpoint_every,
-        max(1, int(execution.cpus_per_actor)),
-        "cuda" if execution.gpus_per_actor > 0 else "cpu",
+        configs=spec.train_configs(),
+        trainer=spec.trainer,
+        data_hash=(manifest.provenance or {})["data_hash"],
+        storage=uri,
+        checkpoint_every=execution.checkpoint_every,
+        threads=max(1, int(execution.cpus_per_actor)),
+        device="cuda" if execution.gpus_per_actor > 0 else "cpu",
     )
 
 
 @contextmanager
 def _leased(storage: Storage) -> Iterator[tuple[Lease, str | None]]:
     """Hold the study's lease; leave no trace of a study that never began."""
-    is_new = storage.is_local and not os.path.exists(storage.root)
-    lease = Lease(Storage(storage.uri, tries=FIRST_TRIES))
+    before = storage.nearest_directory()
+    lease = Lease(storage.with_tries(FIRST_TRIES))
     try:
         dead = lease.acquire()
     except OSError as error:
@@ -161,81 +203,30 @@ def _leased(storage: Storage) -> Iterator[tuple[Lease, str | None]]:
         yield lease, dead
     finally:
         lease.release()
-        if is_new and not os.listdir(storage.root):
-            os.rmdir(storage.root)
+        storage.remove_empty(keep=before)
 
 
 def _recover(ledger: Ledger, log: EventLog, dead: str | None) -> Recovered:
     """What is committed; attempts that died with the last driver are recorded as lost."""
     recovered = ledger.recover()
     for path in recovered.set_aside:
-        log.add(
-            "shard_corrupt",
-            f"{path} cannot be read; it is in ledger/corrupt now, its runs are trained again",
-            {"path": path},
-        )
-    try:
-        in_flight = ledger.storage.read_json(PROGRESS)["in_flight"]
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        message = f"{path} cannot be read; it is in ledger/corrupt now, its runs are trained again"
+        log.add("shard_corrupt", message, {"path": path})
+    in_flight = read_in_flight(ledger.storage)
+    if in_flight is None:
         return recovered
-    recorded = recovered.attempts
-    died = [(run_id, attempt) for run_id, attempt in in_flight if attempt > recorded.get(run_id, 0)]
+    died = [(run_id, attempt) for run_id, attempt in in_flight if attempt > recovered.attempts.get(run_id, 0)]
     committed = ledger.committed({run_id for run_id, _ in died})
-    rows = [
+    rows: list[Row] = [
         {"run_id": run_id, "attempt": attempt, "outcome": "lost", "error": f"the driver {dead or ''} died"}
         for run_id, attempt in died
         if run_id not in committed
     ]
-    ledger.commit([], {}, rows)
-    for row in rows:
-        recorded[row["run_id"]] = row["attempt"]
+    ledger.commit(runs=[], points={}, attempts=rows)
+    recovered.attempts |= {row["run_id"]: row["attempt"] for row in rows}
     recovered.lost += len(rows)
     log.add("resumed", f"{len(rows)} attempts were lost with the last driver", {"lost": len(rows)})
     return recovered
-
-
-def _obeys(driver: Driver, study: dict[str, Any], storage: Storage, log: EventLog) -> Callable[[dict[str, Any]], None]:
-    """What carries out the requests that change the study itself."""
-
-    def obey(request: dict[str, Any]) -> None:
-        if request["action"] == "retry":
-            log.add("retry", f"{driver.retry_failed()} failed runs, by request")
-        elif int(request["configurations"]) > driver.plan.spec.configurations:
-            spec = dataclasses.replace(driver.plan.spec, configurations=int(request["configurations"]))
-            plan = make_plan(spec, driver.plan.pack_size)
-            study.update(spec=spec.to_dict(), planned=plan.planned())
-            storage.write_json(MANIFEST, study)
-            driver.extend(plan)
-            log.add("extended", f"to {spec.configurations} configurations", {"configurations": spec.configurations})
-
-    return obey
-
-
-def _drive(driver: Driver, ledger: Ledger, study: dict[str, Any], storage: Storage, log: EventLog) -> StudyStatus:
-    """Drive to the end, publish, and leave the last status behind, whatever happens."""
-    state: State = "failed"
-    error = None
-    try:
-        with _stopped_by_signals(driver):
-            state = driver.run()
-        if state in ("completed", "cancelled") and (ledger.shards("attempts") or not study["tables"]):
-            study["tables"] = {**publish(ledger), "published_at": now()}
-            storage.write_json(MANIFEST, study)
-            discard_shards(ledger)
-            log.add("published", "", dict(study["tables"]))
-        log.add("study_finished" if state == "completed" else state)
-    except BaseException as problem:
-        error = f"{type(problem).__name__}: {problem}"
-        raise
-    finally:
-        status = driver.status(state, error)
-        with suppress(OSError) if error else nullcontext():
-            last = storage if error is None else Storage(storage.uri, tries=1)  # it may be what has failed
-            last.write_json(PROGRESS, {"status": status.to_dict(), "in_flight": driver.abandoned()})
-            log.flush(last)
-    if driver.on_progress:
-        driver.on_progress(status)
-    return status
 
 
 @contextmanager

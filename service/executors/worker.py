@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from service.errors import StudyError
 from service.spec.plan import Member
 from service.spec.study_spec import digest
-from service.storage.files import Storage
+from service.storage.files import open_storage
 from trainers.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Worker:
         self.setup = setup
         self._node_id, self._node_ip = node_id, node_ip
         self._problems: dict[int, Problem] = {}
-        self._storage = Storage(setup.storage) if setup.storage and setup.checkpoint_every else None
+        self._storage = open_storage(setup.storage) if setup.storage and setup.checkpoint_every else None
         if setup.threads:
             import torch
 

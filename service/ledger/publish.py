@@ -1,12 +1,15 @@
 """The published tables: all rows of a study, sorted by plan order, written in bounded memory.
 
-Row groups of the inputs are located by the range of positions that they hold; then the output is made window by
-window, each from the row groups that overlap it. Shards are written roughly in plan order, so few overlap any window.
+Each row has a position in the sorted table. Row groups of the inputs are located by the range of positions that they
+hold; then the output is made window by window, each from the row groups that overlap it. Shards are written roughly in
+plan order, so few overlap any window.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +17,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from service.ledger.shards import COMPRESSION, Ledger
+from service.ledger.schema import TABLES
+from service.ledger.shards import PLACE, Ledger, TableFile
 
 Positions = npt.NDArray[np.int64]
 WINDOW_ROWS = 250_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """How a table is sorted: by ``position``, which follows from the columns ``keys``, then by the columns ``ties``.
+
+    Rows at a negative position are left out: those of runs that are not committed. Of rows that are equal in position
+    and ties one is kept.
+    """
+
+    position: Callable[[pa.Table], Positions]
+    keys: Sequence[str]
+    ties: Sequence[str] = ()
+
+
+class RowGroup(NamedTuple):
+    """A part of a Parquet file, and the lowest and highest position of its rows."""
+
+    file: TableFile
+    number: int
+    first: int
+    last: int
+    rows: int
 
 
 def publish(ledger: Ledger, window_rows: int = WINDOW_ROWS) -> dict[str, int]:
@@ -27,96 +54,74 @@ def publish(ledger: Ledger, window_rows: int = WINDOW_ROWS) -> dict[str, int]:
     """
 
     def by_place(table: pa.Table) -> Positions:
-        columns = (table[name].to_pylist() for name in ("arm", "config_index", "replicate", "model"))
-        return ledger.plan.order(*columns)
-
-    keys = ["arm", "config_index", "replicate", "model"]
-    counts = {"runs": write_sorted(ledger, "runs", by_place, keys, [], window_rows)}
-    order = ledger.read("runs.parquet", ["run_id"])["run_id"].combine_chunks()
+        return ledger.plan.order(*(table[name].to_pylist() for name in PLACE))
 
     def by_run(table: pa.Table) -> Positions:
         found: Positions = pc.fill_null(pc.index_in(table["run_id"], order), -1).to_numpy().astype(np.int64)
         return found
 
-    for name, tie in (("trajectories", "step"), ("attempts", "attempt")):
-        counts[name] = write_sorted(ledger, name, by_run, ["run_id"], [tie], window_rows)
+    counts = {"runs": write_sorted(ledger, "runs", Order(position=by_place, keys=PLACE), window_rows)}
+    order = ledger.read(TableFile("runs"), ["run_id"])["run_id"].combine_chunks()
+    for table, tie in (("trajectories", "step"), ("attempts", "attempt")):
+        counts[table] = write_sorted(ledger, table, Order(position=by_run, keys=["run_id"], ties=[tie]), window_rows)
     return counts
 
 
 def discard_shards(ledger: Ledger) -> None:
-    """Delete the shards, whose rows the published tables hold."""
-    for table in ("runs", "trajectories", "attempts"):
-        for path in ledger.shards(table):
-            ledger.storage.delete(path)
-    for path in ledger.storage.files("checkpoints"):
+    """Delete the shards, whose rows the published tables hold, and the checkpoints."""
+    shards = [file.path for table in TABLES for file in ledger.shards(table)]
+    for path in (*shards, *ledger.storage.files("checkpoints")):
         ledger.storage.delete(path)
 
 
-def write_sorted(
-    ledger: Ledger,
-    table: str,
-    position: Callable[[pa.Table], Positions],
-    keys: list[str],
-    ties: list[str],
-    window_rows: int,
-) -> int:
-    """Sort the rows of ``table`` by ``position``, computed from the columns ``keys``, then by ``ties``; once each.
-
-    Rows at a negative position, those of runs that are not committed, are left out.
-    """
-    groups: list[tuple[str, int, int, int]] = []  # path, row group, lowest and highest position
-    total = 0
-    inputs = ledger.inputs(table)
-    for path in inputs:
-        with ledger.storage.filesystem.open_input_file(ledger.storage.path(path)) as source:
-            parquet = pq.ParquetFile(source)
-            for number in range(parquet.num_row_groups):
-                positions = position(parquet.read_row_group(number, columns=keys))
-                kept = positions[positions >= 0]
-                if len(kept):
-                    groups.append((path, number, int(kept.min()), int(kept.max())))
-                    total += len(kept)
-    end = max((last for *_, last in groups), default=-1) + 1
-    width = max(1, -(-end // max(1, -(-total // window_rows))))
+def write_sorted(ledger: Ledger, table: str, order: Order, window_rows: int) -> int:
+    """Write a table anew from all its files, about ``window_rows`` rows at a time; returns the number of rows."""
+    groups = [group for file in ledger.inputs(table) for group in _row_groups(ledger, file, order)]
+    end = max((group.last for group in groups), default=-1) + 1
+    windows = max(1, -(-sum(group.rows for group in groups) // window_rows))
+    width = max(1, -(-end // windows))
     written = 0
-    schema = ledger.schemas[table]
-    with (
-        ledger.storage.replacing(f"{table}.parquet") as file,
-        pq.ParquetWriter(file, schema, compression=COMPRESSION) as writer,
-    ):
+    with ledger.replacing(TableFile(table)) as writer:
         for start in range(0, end, width):
-            overlapping = [group for group in groups if group[2] < start + width and group[3] >= start]
-            window = _window(ledger, overlapping, position, (start, start + width), ties, schema)
-            if window.num_rows:
-                writer.write_table(window)
-            written += window.num_rows
+            overlapping = [group for group in groups if group.first < start + width and group.last >= start]
+            if overlapping:
+                window = _window(ledger, overlapping, order, range(start, start + width))
+                if window.num_rows:  # an empty one would be a row group, too
+                    writer.write_table(window)
+                written += window.num_rows
     return written
 
 
-def _window(
-    ledger: Ledger,
-    groups: Sequence[tuple[str, int, int, int]],
-    position: Callable[[pa.Table], Positions],
-    limits: tuple[int, int],
-    ties: list[str],
-    schema: pa.Schema,
-) -> pa.Table:
+def _row_groups(ledger: Ledger, file: TableFile, order: Order) -> list[RowGroup]:
+    """The row groups of a file that have rows to keep."""
+    found = []
+    with ledger.storage.open(file.path) as source:
+        parquet = pq.ParquetFile(source)
+        for number in range(parquet.num_row_groups):
+            positions = order.position(parquet.read_row_group(number, columns=order.keys))
+            kept = positions[positions >= 0]
+            if len(kept):
+                found.append(RowGroup(file, number, int(kept.min()), int(kept.max()), len(kept)))
+    return found
+
+
+def _window(ledger: Ledger, groups: Sequence[RowGroup], order: Order, positions: range) -> pa.Table:
+    """The sorted rows at ``positions``, all of which are in ``groups``."""
+    schema = ledger.schemas[groups[0].file.table]
     pieces = []
-    for path in dict.fromkeys(group[0] for group in groups):
-        with ledger.storage.filesystem.open_input_file(ledger.storage.path(path)) as source:
+    for file in dict.fromkeys(group.file for group in groups):
+        with ledger.storage.open(file.path) as source:
             parquet = pq.ParquetFile(source)
-            for number in (group[1] for group in groups if group[0] == path):
+            for number in (group.number for group in groups if group.file == file):
                 piece = parquet.read_row_group(number).select(schema.names).cast(schema)
-                positions = position(piece)
-                inside = (positions >= limits[0]) & (positions < limits[1])
-                pieces.append(piece.append_column("position", pa.array(positions)).filter(pa.array(inside)))
-    if not pieces:
-        return schema.empty_table()
+                at = order.position(piece)
+                inside = (at >= positions.start) & (at < positions.stop)
+                pieces.append(piece.append_column("position", pa.array(at)).filter(pa.array(inside)))
     window = pa.concat_tables(pieces)
-    keys = ["position", *ties]
+    keys = ["position", *order.ties]
     window = window.take(pc.sort_indices(window, sort_keys=[(key, "ascending") for key in keys]))
     if window.num_rows > 1:
         values = [window[key].to_numpy() for key in keys]
-        new = np.concatenate([[True], np.logical_or.reduce([v[1:] != v[:-1] for v in values])])
-        window = window.filter(pa.array(new))
+        is_new = np.concatenate([[True], np.logical_or.reduce([v[1:] != v[:-1] for v in values])])
+        window = window.filter(pa.array(is_new))
     return window.select(schema.names).cast(schema)

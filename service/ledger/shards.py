@@ -2,16 +2,18 @@
 
 One process writes at a time (see :mod:`service.storage.lease`). A run is committed when its row is in a shard of
 ``ledger/runs`` or in ``runs.parquet``. Its points are in the shard of the same name in ``ledger/trajectories``, written
-before, so a crash between the two leaves an orphan that holds nothing committed. Shards are named after their content:
-writing one again overwrites it. They are merged in levels, sixteen of one level into one of the next, and the names of
-a pair stay equal.
+first: a crash between the two leaves an orphan, trajectories of runs that are not committed.
+
+A shard is named after its content, so that writing one again overwrites it. Shards are merged in levels,
+:data:`FAN_IN` of one level into one of the next; the two shards of a pair keep equal names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,21 +26,39 @@ from service.spec.plan import Plan
 from service.spec.study_spec import digest
 from service.storage.files import Storage
 
+Row = dict[str, Any]
+PLACE = ["arm", "config_index", "replicate", "model"]  # the columns that say which run of the plan a row is of
 FAN_IN = 16
 COMPRESSION = "zstd"
 PENDING, COMPLETED, DIVERGED, FAILED = range(4)
 STATUSES = {"completed": COMPLETED, "diverged": DIVERGED, "failed": FAILED}
 
 
-@dataclass
+class TableFile(NamedTuple):
+    """A file with rows of one table: a shard, or the published table, which has no shard's name."""
+
+    table: str
+    shard: str = ""
+
+    @property
+    def path(self) -> str:
+        """Where it lies in the study's storage."""
+        return f"ledger/{self.table}/{self.shard}" if self.shard else f"{self.table}.parquet"
+
+    def partner(self, table: str) -> TableFile:
+        """The file of another table that holds rows of the same runs."""
+        return self._replace(table=table)
+
+
+@dataclass(kw_only=True)
 class Recovered:
     """What a ledger holds when a driver opens it."""
 
     status: dict[str, bytearray]  # by arm: PENDING … FAILED at slot * models + model
     finals: dict[tuple[int, int], dict[str, float]] = field(default_factory=dict)  # (model, slot) of reruns to come
     attempts: dict[str, int] = field(default_factory=dict)  # attempts so far of runs that are still pending
-    lost: int = 0
-    set_aside: list[str] = field(default_factory=list)
+    lost: int = 0  # attempts lost to the infrastructure
+    set_aside: list[str] = field(default_factory=list)  # the paths that damaged files had
 
 
 class Ledger:
@@ -49,186 +69,208 @@ class Ledger:
         self.plan = plan
         self.schemas = schemas(plan.names)
 
-    def commit(self, runs: list[dict[str, Any]], points: dict[str, list[Any]], attempts: list[dict[str, Any]]) -> None:
-        """Add rows for good; the rows of ``runs`` count only once all else is written."""
+    def commit(self, *, runs: list[Row], points: dict[str, list[Any]], attempts: list[Row]) -> None:
+        """Add rows for good: those of ``runs`` and ``attempts``, and columns of ``points``, with equal numbers of rows.
+
+        The rows of ``runs`` are written last, and a run counts only with its row.
+        """
         if attempts:
-            key = [f"{row['run_id']}/{row['attempt']}" for row in attempts]
-            self._write("attempts", _shard(key), pa.Table.from_pylist(attempts, self.schemas["attempts"]))
+            name = _shard_name([f"{row['run_id']}/{row['attempt']}" for row in attempts])
+            self._write("attempts", name, pa.Table.from_pylist(attempts, self.schemas["attempts"]))
         if runs:
-            name = _shard([row["run_id"] for row in runs])
+            name = _shard_name([row["run_id"] for row in runs])
             schema = self.schemas["trajectories"]
             count = len(points.get("run_id", []))
             columns = [pa.array(points.get(f.name, [None] * count), f.type) for f in schema]
             self._write("trajectories", name, pa.Table.from_arrays(columns, schema=schema))
             self._write("runs", name, pa.Table.from_pylist(runs, self.schemas["runs"]))
 
-    def shards(self, table: str) -> list[str]:
-        """The paths of a table's shards."""
-        return self.storage.files(f"ledger/{table}", ".parquet")
+    def shards(self, table: str) -> list[TableFile]:
+        """The shards of a table."""
+        paths = self.storage.files(f"ledger/{table}", ".parquet")
+        return [TableFile(table, path.rpartition("/")[2]) for path in paths]
 
-    def inputs(self, table: str) -> list[str]:
+    def inputs(self, table: str) -> list[TableFile]:
         """Every file with rows of a table: the published one, if it is there, and the shards."""
-        published = [f"{table}.parquet"] if self.storage.exists(f"{table}.parquet") else []
-        return [*published, *self.shards(table)]
+        published = TableFile(table)
+        return [*([published] if self.storage.exists(published.path) else []), *self.shards(table)]
 
     def compact(self) -> None:
         """Merge shards where one level holds :data:`FAN_IN` of them."""
         for tables in (("attempts",), ("trajectories", "runs")):
-            names = [path.rpartition("/")[2] for path in self.shards(tables[-1])]
             levels: dict[int, list[str]] = {}
-            for name in names:
-                levels.setdefault(int(name.partition("-")[0]), []).append(name)
-            for level, members in sorted(levels.items()):
-                if len(members) >= FAN_IN:
-                    self._merge(tables, members, _shard(members, level + 1))
-
-    def _merge(self, tables: Sequence[str], names: Sequence[str], target: str) -> None:
-        for table in tables:
-            with self.storage.replacing(f"ledger/{table}/{target}") as file, self._writer(file, table) as writer:
-                for name in names:
-                    for batch in self.batches(f"ledger/{table}/{name}"):
-                        writer.write_batch(batch)
-        for table in reversed(tables):  # runs first: a trajectories shard without its runs is an orphan
-            for name in names:
-                self.storage.delete(f"ledger/{table}/{name}")
+            for file in self.shards(tables[-1]):
+                levels.setdefault(int(file.shard.partition("-")[0]), []).append(file.shard)
+            for level, shards in sorted(levels.items()):
+                if len(shards) >= FAN_IN:
+                    self._merge(tables, shards, _shard_name(shards, level + 1))
 
     def recover(self) -> Recovered:
         """Read what is committed; set damaged files aside, delete orphans. Their runs are pending again."""
-        aside = self._check()
+        aside = self._set_aside_damaged()
+        self._delete_orphans()
         width = len(self.plan.configs)
-        found = Recovered({arm: bytearray(self.plan.slots(arm) * width) for arm in self.plan.arms}, set_aside=aside)
-        keys = ["run_id", "arm", "config_index", "replicate", "model", "status"]
+        empty: dict[str, bytearray] = {arm: bytearray(self.plan.slots(arm) * width) for arm in self.plan.arms}
+        found = Recovered(status=empty, set_aside=aside)
         committed: list[pa.ChunkedArray] = []
         online: list[pa.Table] = []
-        final_columns = [f"{name}_final" for name in self.plan.names]
-        for path in self.inputs("runs"):
-            table = self.read(path, [*keys, *final_columns])
+        for file in self.inputs("runs"):
+            table = self.read(file, [*PLACE, "run_id", "status", *(f"{name}_final" for name in self.plan.names)])
             committed.append(table["run_id"])
-            arms = table["arm"].to_numpy(zero_copy_only=False)
-            places = self._places(table)
-            codes = _codes(table["status"])
-            for arm in self.plan.arms:
-                mask = arms == arm
-                view = np.frombuffer(found.status[arm], np.uint8)
-                view[places[mask]] = codes[mask]
+            self._note_status(table, found)
             if "rerun" in self.plan.arms:
                 online.append(table.filter(pc.equal(table["arm"], "online")))
-        for table in online:  # their reruns, as far as they are still to come
-            rerun = np.frombuffer(found.status["rerun"], np.uint8)
-            places = self._places(table)
-            for row in np.flatnonzero((rerun[places] == PENDING) & (_codes(table["status"]) != FAILED)):
-                slot, model = divmod(int(places[row]), width)
-                values = {name: table[f"{name}_final"][int(row)].as_py() for name in self.plan.names}
-                found.finals[model, slot] = {name: values[name] for name in self.plan.boxes[model]}
-        ids = pa.chunked_array(committed, pa.string()).combine_chunks()
-        for path in self.inputs("attempts"):
-            table = self.read(path, ["run_id", "attempt", "outcome"])
-            if pc.any(_resultless(table, ids)).as_py():
-                self._disown(path, ids)
-                table = self.read(path, ["run_id", "attempt", "outcome"])
-            found.lost += int(pc.sum(pc.equal(table["outcome"], "lost")).as_py() or 0)
-            open_ = table.filter(pc.invert(pc.is_in(table["run_id"], ids)))
-            for run_id, attempt in zip(open_["run_id"].to_pylist(), open_["attempt"].to_pylist(), strict=True):
-                found.attempts[run_id] = max(attempt, found.attempts.get(run_id, 0))
+        for table in online:  # once the status of all reruns is known
+            self._note_finals(table, found)
+        self._note_attempts(pa.chunked_array(committed, pa.string()).combine_chunks(), found)
         return found
-
-    def _disown(self, path: str, committed: pa.Array) -> None:
-        """Record attempts as lost whose driver died after it had written them and before it wrote their results."""
-        with self.storage.replacing(path) as file, self._writer(file, "attempts") as writer:
-            for batch in self.batches(path):
-                table = pa.Table.from_batches([batch])
-                gone = _resultless(table, committed)
-                for column, value in (("outcome", "lost"), ("error", "its results were lost with the driver")):
-                    at = table.schema.get_field_index(column)
-                    changed = pc.if_else(gone, pa.scalar(value), table[column])
-                    table = table.set_column(at, table.schema.field(at), changed)
-                writer.write_table(table)
 
     def committed(self, run_ids: set[str]) -> set[str]:
         """Those of ``run_ids`` that are committed."""
         wanted = pa.array(sorted(run_ids), pa.string())
         found: set[str] = set()
-        for path in self.inputs("runs") if run_ids else ():
-            ids = self.read(path, ["run_id"])["run_id"]
+        for file in self.inputs("runs") if run_ids else ():
+            ids = self.read(file, ["run_id"])["run_id"]
             found |= set(ids.filter(pc.is_in(ids, wanted)).to_pylist())
         return found
 
     def drop_failed(self) -> int:
         """Take the rows of failed runs out, so that they are pending again; returns how many."""
         dropped = 0
-        for path in self.inputs("runs"):
-            statuses = self.read(path, ["status"])["status"]
-            count = int(pc.sum(pc.equal(statuses, "failed")).as_py() or 0)
+        for file in self.inputs("runs"):
+            count = int(pc.sum(pc.equal(self.read(file, ["status"])["status"], "failed")).as_py() or 0)
             if count:
-                with self.storage.replacing(path) as file, self._writer(file, "runs") as writer:
-                    for batch in self.batches(path):
+                with self.replacing(file) as writer:
+                    for batch in self._batches(file):
                         writer.write_batch(batch.filter(pc.not_equal(batch["status"], "failed")))
                 dropped += count
         return dropped
 
-    def read(self, path: str, columns: list[str] | None = None) -> pa.Table:
+    def read(self, file: TableFile, columns: list[str] | None = None) -> pa.Table:
         """A file as a table."""
-        with self.storage.filesystem.open_input_file(self.storage.path(path)) as source:
+        with self.storage.open(file.path) as source:
             table: pa.Table = pq.read_table(source, columns=columns)
         return table
 
-    def batches(self, path: str) -> Iterator[pa.RecordBatch]:
-        """A file, piece by piece."""
-        with self.storage.filesystem.open_input_file(self.storage.path(path)) as source:
+    @contextmanager
+    def replacing(self, file: TableFile) -> Iterator[pq.ParquetWriter]:
+        """A writer of a file that takes its place only when the block ends without an exception."""
+        with (
+            self.storage.replacing(file.path) as sink,
+            pq.ParquetWriter(sink, self.schemas[file.table], compression=COMPRESSION) as writer,
+        ):
+            yield writer
+
+    def _batches(self, file: TableFile) -> Iterator[pa.RecordBatch]:
+        with self.storage.open(file.path) as source:
             yield from pq.ParquetFile(source).iter_batches(batch_size=16_384)
-
-    def _places(self, table: pa.Table) -> npt.NDArray[np.int64]:
-        arms = table["arm"].to_numpy(zero_copy_only=False)
-        replicates = np.where(arms == "grid", self.plan.spec.grid.replicates, self.plan.spec.replicates)
-        slots = table["config_index"].to_numpy() * replicates + table["replicate"].to_numpy()
-        models = pc.index_in(table["model"], pa.array(self.plan.labels)).to_numpy()
-        places: npt.NDArray[np.int64] = (slots * len(self.plan.labels) + models).astype(np.int64)
-        return places
-
-    def _check(self) -> list[str]:
-        """Set files aside that cannot be read, a pair together; delete trajectories without runs."""
-        aside: list[str] = []
-        bad = {path for table in self.schemas for path in self.inputs(table) if not self._sound(path)}
-        present = {*self.inputs("runs"), *self.inputs("trajectories")}
-        for runs in self.inputs("runs"):
-            trajectories = runs.replace("runs", "trajectories")
-            if bad & {runs, trajectories} or trajectories not in present:
-                bad |= {runs, trajectories} & present
-        for path in sorted(bad):
-            self.storage.move(path, f"ledger/corrupt/{path.replace('/', '-')}")
-            aside.append(path)
-        names = {path.rpartition("/")[2] for path in self.shards("runs")}
-        for path in self.shards("trajectories"):
-            if path.rpartition("/")[2] not in names:
-                self.storage.delete(path)
-        return aside
-
-    def _sound(self, path: str) -> bool:
-        """Whether a file can be read; raises NewerSchemaError. Of large published tables only the footer is read."""
-        try:
-            with self.storage.filesystem.open_input_file(self.storage.path(path)) as source:
-                parquet = pq.ParquetFile(source)
-                check_version(parquet.schema_arrow, f"{self.storage.uri}/{path}")
-                for group in range(parquet.num_row_groups if "/" in path or path == "runs.parquet" else 0):
-                    parquet.read_row_group(group)
-        except (pa.ArrowException, OSError):
-            return False
-        return True
-
-    def _writer(self, file: pa.NativeFile, table: str) -> pq.ParquetWriter:
-        return pq.ParquetWriter(file, self.schemas[table], compression=COMPRESSION)
 
     def _write(self, table: str, name: str, content: pa.Table) -> None:
         sink = pa.BufferOutputStream()
         pq.write_table(content, sink, compression=COMPRESSION)
-        self.storage.write(f"ledger/{table}/{name}", sink.getvalue())
+        self.storage.write(TableFile(table, name).path, sink.getvalue())
+
+    def _merge(self, tables: Sequence[str], shards: Sequence[str], target: str) -> None:
+        for table in tables:
+            with self.replacing(TableFile(table, target)) as writer:
+                for shard in shards:
+                    for batch in self._batches(TableFile(table, shard)):
+                        writer.write_batch(batch)
+        for table in reversed(tables):  # runs first: a trajectories shard without its runs is an orphan
+            for shard in shards:
+                self.storage.delete(TableFile(table, shard).path)
+
+    # -- recovery, step by step
+
+    def _set_aside_damaged(self) -> list[str]:
+        """Move files that cannot be read out of the way, runs and trajectories together; returns their paths."""
+        bad = {file for table in self.schemas for file in self.inputs(table) if not self._can_be_read(file)}
+        present = {*self.inputs("runs"), *self.inputs("trajectories")}
+        for runs in self.inputs("runs"):
+            pair = {runs, runs.partner("trajectories")}
+            if bad & pair or pair - present:
+                bad |= pair & present
+        for file in sorted(bad):
+            self.storage.move(file.path, f"ledger/corrupt/{file.path.replace('/', '-')}")
+        return [file.path for file in sorted(bad)]
+
+    def _can_be_read(self, file: TableFile) -> bool:
+        """Whether a file is whole (of published points and attempts the footer is read); raises NewerSchemaError."""
+        is_read_whole = file.shard or file.table == "runs"
+        with self.storage.open(file.path) as source:
+            try:
+                parquet = pq.ParquetFile(source)
+                check_version(parquet.schema_arrow, f"{self.storage.uri}/{file.path}")
+                for group in range(parquet.num_row_groups if is_read_whole else 0):
+                    parquet.read_row_group(group)
+            except (pa.ArrowException, OSError):
+                return False
+        return True
+
+    def _delete_orphans(self) -> None:
+        """Delete trajectories whose runs are not committed."""
+        runs = {file.shard for file in self.shards("runs")}
+        for file in self.shards("trajectories"):
+            if file.shard not in runs:
+                self.storage.delete(file.path)
+
+    def _note_status(self, runs: pa.Table, found: Recovered) -> None:
+        arms = runs["arm"].to_numpy(zero_copy_only=False)
+        places, codes = self._places(runs), _codes(runs["status"])
+        for arm in self.plan.arms:
+            mask = arms == arm
+            np.frombuffer(found.status[arm], np.uint8)[places[mask]] = codes[mask]
+
+    def _note_finals(self, online: pa.Table, found: Recovered) -> None:
+        """Keep the final values of online runs whose rerun is pending."""
+        width = len(self.plan.configs)
+        rerun = np.frombuffer(found.status["rerun"], np.uint8)
+        places = self._places(online)
+        for row in np.flatnonzero((rerun[places] == PENDING) & (_codes(online["status"]) != FAILED)):
+            slot, model = divmod(int(places[row]), width)
+            found.finals[model, slot] = {
+                name: online[f"{name}_final"][int(row)].as_py() for name in self.plan.boxes[model]
+            }
+
+    def _note_attempts(self, committed: pa.Array, found: Recovered) -> None:
+        """Count lost attempts and those of pending runs. One with a result that was never committed is lost, too."""
+        columns = ["run_id", "attempt", "outcome"]
+        for file in self.inputs("attempts"):
+            table = self.read(file, columns)
+            if pc.any(_without_result(table, committed)).as_py():
+                self._record_lost(file, committed)
+                table = self.read(file, columns)
+            found.lost += int(pc.sum(pc.equal(table["outcome"], "lost")).as_py() or 0)
+            pending = table.filter(pc.invert(pc.is_in(table["run_id"], committed)))
+            for run_id, attempt in zip(pending["run_id"].to_pylist(), pending["attempt"].to_pylist(), strict=True):
+                found.attempts[run_id] = max(attempt, found.attempts.get(run_id, 0))
+
+    def _record_lost(self, file: TableFile, committed: pa.Array) -> None:
+        """Record attempts as lost whose driver died after it had written them and before it wrote their results."""
+        with self.replacing(file) as writer:
+            for batch in self._batches(file):
+                table = pa.Table.from_batches([batch])
+                gone = _without_result(table, committed)
+                for column, value in (("outcome", "lost"), ("error", "its results were lost with the driver")):
+                    at = table.schema.get_field_index(column)
+                    changed = pc.if_else(gone, pa.scalar(value), table[column])
+                    table = table.set_column(at, table.schema.field(at), changed)
+                writer.write_table(table)
+
+    def _places(self, runs: pa.Table) -> npt.NDArray[np.int64]:
+        arms = runs["arm"].to_numpy(zero_copy_only=False)
+        replicates = np.where(arms == "grid", self.plan.spec.grid.replicates, self.plan.spec.replicates)
+        slots = runs["config_index"].to_numpy() * replicates + runs["replicate"].to_numpy()
+        models = pc.index_in(runs["model"], pa.array(self.plan.labels)).to_numpy()
+        places: npt.NDArray[np.int64] = (slots * len(self.plan.labels) + models).astype(np.int64)
+        return places
 
 
-def _shard(keys: Sequence[str], level: int = 0) -> str:
+def _shard_name(keys: Sequence[str], level: int = 0) -> str:
     return f"{level}-{digest(sorted(keys))[:16]}.parquet"
 
 
-def _resultless(attempts: pa.Table, committed: pa.Array) -> pa.ChunkedArray:
+def _without_result(attempts: pa.Table, committed: pa.Array) -> pa.ChunkedArray:
     """Which attempts gave a result, but of a run that is not among those committed."""
     ended = pc.is_in(attempts["outcome"], pa.array(["completed", "diverged"]))
     return pc.and_(ended, pc.invert(pc.is_in(attempts["run_id"], committed)))

@@ -1,40 +1,32 @@
-"""What a driver tells, and what it is told: status, events, and requests, as small files in the study's storage."""
+"""How far a study is: ``progress.json``, which its driver writes about every second, and the listing of studies."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import socket
-import time
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from service.errors import StorageError, StudyError, StudyNotFoundError
-from service.ledger.schema import check_version_number
-from service.spec.study_spec import StudySpec, check_name
-from service.storage.files import Storage
-from service.storage.lease import LEASE, TTL_S, alive_here
+from service.errors import StorageError, StudyError
+from service.records.manifest import MANIFEST, READER_TRIES, Manifest
+from service.records.typed_json import parse
+from service.spec.study_spec import check_name
+from service.storage.files import Storage, open_storage
+from service.storage.lease import is_held
 
-State = Literal["waiting", "running", "paused", "completed", "cancelled", "interrupted", "failed"]
-Action = Literal["pause", "resume", "cancel", "retry", "extend"]
-ACTIONS: tuple[Action, ...] = ("pause", "resume", "cancel", "retry", "extend")
-MANIFEST, PROGRESS = "study.json", "progress.json"
-SEGMENT_BYTES = 1_000_000
-READER_TRIES = 3  # whoever only looks is not kept waiting
+PROGRESS = "progress.json"
+StudyState = Literal["waiting", "running", "paused", "completed", "cancelled", "interrupted", "failed", "unreadable"]
+Attempts = list[tuple[str, int]]  # run_id, number of the attempt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StudyStatus:
     """Where a study stands."""
 
     name: str
     study_hash: str
     uri: str
-    state: State
+    state: StudyState  # "unreadable" in listings alone: `error` says why, and the numbers are empty
     planned: dict[str, int]  # runs by arm
     done: dict[str, int]  # committed runs by arm, diverged and failed ones included
     completed: int = 0
@@ -72,155 +64,77 @@ class StudyStatus:
         return dataclasses.asdict(self)
 
 
-@dataclass(frozen=True)
-class Event:
-    """Something that happened in a study."""
+@dataclass(frozen=True, kw_only=True)
+class _Progress:
+    """The content of ``progress.json``."""
 
-    time: str
-    kind: str
-    message: str
-    fields: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able, flat."""
-        return {"time": self.time, "kind": self.kind, "message": self.message, **self.fields}
+    status: StudyStatus
+    in_flight: Attempts = field(default_factory=list)
 
 
-def now() -> str:
-    """The time, ISO 8601, UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def write_progress(storage: Storage, status: StudyStatus, in_flight: Attempts, *, durable: bool) -> None:
+    """Write where the study stands, and which attempts would be lost if the driver died now."""
+    # While it runs without indentation, which takes Python's slow encoder: a large cluster has many attempts in flight.
+    content = json.dumps({"status": status.to_dict(), "in_flight": in_flight}, indent=1 if durable else None)
+    storage.write(PROGRESS, content.encode(), durable=durable)
 
 
-class EventLog:
-    """Collects events and writes them as JSON lines to ``events/``, a segment at a time, one writer for each driver."""
-
-    def __init__(self, storage: Storage, listener: Callable[[Event], None] | None = None) -> None:
-        self._storage = storage
-        self._listener = listener
-        self._prefix = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
-        self._segment = 0
-        self._lines: list[bytes] = []
-        self._written = 0  # lines of the current segment that are on storage
-
-    def add(self, kind: str, message: str = "", fields: dict[str, object] | None = None) -> None:
-        """Take an event; it is on storage after the next :meth:`flush`."""
-        event = Event(now(), kind, message, fields or {})
-        self._lines.append(json.dumps(event.to_dict()).encode() + b"\n")
-        if self._listener:
-            self._listener(event)
-
-    def flush(self, storage: Storage | None = None) -> None:
-        """Write the current segment, to ``storage`` if given; start the next one when it is full."""
-        lines = self._lines[:]  # another thread may be adding
-        if len(lines) == self._written:
-            return
-        content = b"".join(lines)
-        (storage or self._storage).write(f"events/{self._prefix}-{self._segment:04d}.jsonl", content, durable=False)
-        self._written = len(lines)
-        if len(content) >= SEGMENT_BYTES:
-            del self._lines[: len(lines)]
-            self._written = 0
-            self._segment += 1
-
-
-def read_events(uri: str) -> Iterator[Event]:
-    """The events of a study, oldest first."""
-    storage = Storage(uri)
-    for path in storage.files("events", ".jsonl"):
-        for line in storage.read(path).splitlines():
-            values = json.loads(line)
-            yield Event(values.pop("time"), values.pop("kind"), values.pop("message"), values)
-
-
-def read_study(uri: str) -> dict[str, Any]:
-    """The content of ``study.json``; raises StudyNotFoundError, NewerSchemaError."""
-    storage = Storage(uri, tries=READER_TRIES)
+def read_in_flight(storage: Storage) -> Attempts | None:
+    """The attempts that were in flight when the last driver wrote; None if none did, or if the file is damaged."""
     try:
-        values = storage.read_json(MANIFEST)
-        check_version_number(int(values["schema_version"]), f"{uri}/{MANIFEST}")
-        if missing := [key for key in ("spec", "study_hash", "planned") if key not in values]:
-            raise StudyError(f"{uri}/{MANIFEST}: is damaged (lacks {', '.join(missing)})")
-    except FileNotFoundError:
-        raise StudyNotFoundError(f"{uri}: holds no study (no {MANIFEST}); give the directory or URI of one") from None
-    except StorageError as error:
-        raise StudyError(f"{uri}: cannot be read ({error.__cause__})") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise StudyError(f"{uri}/{MANIFEST}: is damaged ({error})") from None
-    return dict(values)
-
-
-def read_spec(uri: str) -> StudySpec:
-    """The spec of a study."""
-    return StudySpec.from_dict(read_study(uri)["spec"], where=f"{uri}/{MANIFEST}")
+        return parse(_Progress, storage.read(PROGRESS), PROGRESS).in_flight
+    except (FileNotFoundError, StudyError):
+        return None
 
 
 def read_status(uri: str) -> StudyStatus:
-    """Where a study stands, from any machine that sees its storage; raises StudyNotFoundError."""
-    study = read_study(uri)
-    storage = Storage(uri)
-    try:
-        progress = storage.read_json(PROGRESS)["status"]
-    except FileNotFoundError:  # created, and no driver has reported yet
-        return StudyStatus(
-            study["spec"]["name"],
-            study["study_hash"],
-            uri,
-            "waiting",
-            study["planned"],
-            dict.fromkeys(study["planned"], 0),
-        )
-    status = StudyStatus(**{**progress, "uri": uri})
-    if status.state in ("running", "paused") and not _driven(storage):
-        return dataclasses.replace(
-            status, state="interrupted", runs_per_s=None, seconds_left=None, in_flight=0, actors=0
-        )
-    return status
+    """Where a study stands, from any machine that sees its storage.
+
+    Raises:
+        StudyNotFoundError: there is none.
+        StudyError: its ``study.json`` or ``progress.json`` is damaged or of a newer version.
+    """
+    return _status(open_storage(uri, tries=READER_TRIES))
 
 
 def list_studies(root: str) -> list[StudyStatus]:
-    """The studies directly below ``root``."""
-    storage = Storage(root)
-    return [
-        read_status(storage.child(name).uri) for name in storage.directories() if storage.exists(f"{name}/{MANIFEST}")
-    ]
+    """The studies directly below ``root``. One that cannot be read has the state ``unreadable`` and says why."""
+    storage = open_storage(root, tries=READER_TRIES)
+    return [found for name in storage.directories() if (found := _listed(storage.child(name), name)) is not None]
 
 
 def study_uri(root: str, name: str) -> str:
     """Where the study ``name`` lives below ``root``; raises SpecError for a name that is no safe path component."""
-    return Storage(root).child(check_name(name)).uri
+    return open_storage(root).child(check_name(name)).uri
 
 
-def request(uri: str, action: Action, **arguments: Any) -> None:
-    """Ask the study's driver, or its next one, for something. ``extend`` takes ``configurations=N``."""
-    if action not in ACTIONS:
-        raise StudyError(f"request {action!r}: must be one of {', '.join(ACTIONS)}")
-    study = read_study(uri)
-    if action == "extend":
-        wanted, present = arguments.get("configurations"), study["spec"]["configurations"]
-        if not isinstance(wanted, int) or wanted < present:
-            raise StudyError(f"configurations = {wanted!r}: must be a whole number, at least the study's {present}")
-    name = f"control/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
-    Storage(uri).write_json(name, {"action": action, "from": f"{socket.gethostname()}:{os.getpid()}", **arguments})
-
-
-def take_requests(storage: Storage) -> list[dict[str, Any]]:
-    """The requests that wait, oldest first; they are deleted."""
-    found = []
-    for path in storage.files("control", ".json"):
-        try:
-            found.append(dict(storage.read_json(path)))
-        except (json.JSONDecodeError, FileNotFoundError, ValueError):
-            found.append({"action": "unreadable", "path": path})
-        storage.delete(path)
-    return found
-
-
-def _driven(storage: Storage) -> bool:
-    """Whether a driver seems to be alive: here by its process, elsewhere by the time of its last sign of life."""
+def _listed(storage: Storage, name: str) -> StudyStatus | None:
+    """The status of the study in the directory ``name``; None if no study is there."""
     try:
-        lease = storage.read_json(LEASE)
-    except (FileNotFoundError, json.JSONDecodeError):
-        return False
-    here = alive_here(lease)
-    age = time.time() - datetime.fromisoformat(lease["time"]).timestamp()
-    return here if here is not None else age < 2 * TTL_S
+        return _status(storage) if storage.exists(MANIFEST) else None
+    except (StudyError, StorageError) as error:
+        return StudyStatus(
+            name=name, study_hash="", uri=storage.uri, state="unreadable", planned={}, done={}, error=str(error)
+        )
+
+
+def _status(storage: Storage) -> StudyStatus:
+    manifest = Manifest.load(storage)
+    try:
+        content = storage.read(PROGRESS)
+    except FileNotFoundError:  # created, and no driver has reported yet
+        return StudyStatus(
+            name=manifest.name,
+            study_hash=manifest.study_hash,
+            uri=storage.uri,
+            state="waiting",
+            planned=manifest.planned,
+            done=dict.fromkeys(manifest.planned, 0),
+        )
+    progress = parse(_Progress, content, f"{storage.uri}/{PROGRESS}")
+    status = dataclasses.replace(progress.status, uri=storage.uri)  # a study may have been moved
+    if status.state in ("running", "paused") and not is_held(storage):
+        return dataclasses.replace(
+            status, state="interrupted", runs_per_s=None, seconds_left=None, in_flight=0, actors=0
+        )
+    return status

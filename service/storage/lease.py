@@ -47,14 +47,14 @@ class Lease:
     def acquire(self) -> str | None:
         """Get the lease; raises StudyBusyError while another driver lives. Returns the dead one it was taken from."""
         if not self._storage.create(LEASE, self._content()):
-            dead = self._outlive()
+            dead = self._wait_for_death()
             self._storage.write(LEASE, self._content())
             time.sleep(SETTLE_S)  # of two that take over at once, the later write wins
             if not self._is_ours():
                 raise StudyBusyError(f"{self._storage.uri}: another driver has just taken this study over")
         else:
             dead = None
-            if not self._storage.is_local:
+            if not self._storage.creates_exclusively:
                 time.sleep(SETTLE_S)
                 if not self._is_ours():
                     raise StudyBusyError(f"{self._storage.uri}: another driver has just started this study")
@@ -71,12 +71,12 @@ class Lease:
             if self.taken_by is None and self._is_ours():
                 self._storage.delete(LEASE)
 
-    def _outlive(self) -> str:
+    def _wait_for_death(self) -> str:
         """The other driver's address, once it is certainly dead; raises StudyBusyError on a sign of life."""
-        other = self._read()
+        other = read_lease(self._storage)
         if other is None:
             return ""  # it has just ended
-        who = f"{other.get('host')}:{other.get('pid')}"
+        who = f"{other['host']}:{other['pid']}"
         if alive_here(other) is not False and self._moves(other):
             raise StudyBusyError(
                 f"{self._storage.uri}: the driver {who} is running this study; watch it with "
@@ -89,7 +89,7 @@ class Lease:
         deadline = time.monotonic() + self._ttl_s
         while time.monotonic() < deadline:
             time.sleep(min(0.2, self._beat_s / 2))
-            latest = self._read()
+            latest = read_lease(self._storage)
             if latest is None:
                 return False
             if (latest["token"], latest["beats"]) != (other["token"], other["beats"]):
@@ -99,9 +99,9 @@ class Lease:
     def _beat(self) -> None:
         while not self._stop.wait(self._beat_s):
             try:
-                current = self._read()
+                current = read_lease(self._storage)
                 if current is not None and current["token"] != self._holder["token"]:
-                    self.taken_by = f"{current.get('host')}:{current.get('pid')}"
+                    self.taken_by = f"{current['host']}:{current['pid']}"
                     return
                 self._storage.write(LEASE, self._content(), durable=False)
             except OSError:
@@ -111,15 +111,29 @@ class Lease:
         self._beats += 1
         return json.dumps({**self._holder, "beats": self._beats, "time": datetime.now(UTC).isoformat()}).encode()
 
-    def _read(self) -> dict[str, Any] | None:
-        try:
-            return dict(self._storage.read_json(LEASE))
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
-
     def _is_ours(self) -> bool:
-        current = self._read()
+        current = read_lease(self._storage)
         return current is not None and current["token"] == self._holder["token"]
+
+
+def read_lease(storage: Storage) -> dict[str, Any] | None:
+    """What the lease says; None if there is none, or if it is damaged."""
+    try:
+        lease = storage.read_json(LEASE)
+    except (FileNotFoundError, ValueError):
+        return None
+    is_whole = isinstance(lease, dict) and lease.keys() >= {"token", "beats", "host", "pid", "time"}
+    return lease if is_whole else None
+
+
+def is_held(storage: Storage) -> bool:
+    """Whether a driver seems to be alive: here by its process, elsewhere by the time of its last sign of life."""
+    lease = read_lease(storage)
+    if lease is None:
+        return False
+    here = alive_here(lease)
+    age = time.time() - datetime.fromisoformat(lease["time"]).timestamp()
+    return here if here is not None else age < 2 * TTL_S
 
 
 def alive_here(lease: dict[str, Any]) -> bool | None:

@@ -10,13 +10,14 @@ import json
 from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from service.cli.display import TOLD_EVENTS, WARNINGS, duration, event_line, outcome_counts, rate
 from service.errors import StorageError, StudyError, StudyNotFoundError
-from service.records.progress import Event, StudyStatus, list_studies, read_status, study_uri
-from service.storage.files import Storage
+from service.records.events import Event, read_events
+from service.records.progress import StudyStatus, list_studies, read_status, study_uri
+from service.storage.files import open_storage
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -75,7 +76,7 @@ def respond(storage: str, path: str) -> Answer:
             case ["studies", name]:
                 return _study_page(study_uri(storage, name))
             case ["studies", name, "report.html"]:
-                return HTTPStatus.OK, HTML, Storage(study_uri(storage, name)).read("report.html")
+                return HTTPStatus.OK, HTML, open_storage(study_uri(storage, name)).read("report.html")
             case ["api", "studies"]:
                 return _json(HTTPStatus.OK, [study.to_dict() for study in list_studies(storage)])
             case ["api", "studies", name]:
@@ -92,23 +93,13 @@ def respond(storage: str, path: str) -> Answer:
 
 def latest_events(uri: str) -> list[Event]:
     """The latest events worth telling, newest first."""
-    storage = Storage(uri)
-    lines = [
-        line for file in storage.files("events", ".jsonl")[-SEGMENTS_READ:] for line in storage.read(file).splitlines()
-    ]
-    events = []
-    for line in reversed(lines):
-        values: dict[str, Any] = json.loads(line)
-        if values["kind"] in TOLD_EVENTS:
-            events.append(Event(values.pop("time"), values.pop("kind"), values.pop("message"), values))
-        if len(events) == EVENTS_SHOWN:
-            break
-    return events
+    told = [event for event in read_events(uri, last_segments=SEGMENTS_READ) if event.kind in TOLD_EVENTS]
+    return told[: -EVENTS_SHOWN - 1 : -1]
 
 
 def _study_page(uri: str) -> Answer:
     status = read_status(uri)
-    has_report = Storage(uri).exists("report.html")
+    has_report = open_storage(uri).exists("report.html")
     return _page("study.html.j2", study=status, events=latest_events(uri), has_report=has_report)
 
 

@@ -5,7 +5,8 @@ import pytest
 from rich.console import Console
 
 from service.cli.display import duration, event_line, live, plain_line, progress_view, rate
-from service.records.progress import Event, StudyStatus
+from service.records.events import Event
+from service.records.progress import StudyStatus
 
 RUNNING = StudyStatus(
     name="demo",

@@ -7,7 +7,7 @@ import pytest
 
 from service import load_spec
 from service.cli.app import main
-from service.driver.run import _check_data
+from service.driver.run import check_data
 from tests.trainers.data import test_fetch as loopback
 from tests.trainers.data.test_fetch import CONTENT, FIRST, Server
 
@@ -27,7 +27,7 @@ def test_what_is_fetched_is_what_the_spec_that_it_prints_finds(
     (tmp_path / "spec.toml").write_text(f'name = "fetched"\n{lines}{sizes}')
     spec = load_spec(tmp_path / "spec.toml")
     assert spec.data.root == str(tmp_path / "data")
-    assert _check_data(spec)
+    assert check_data(spec)
     assert main(["fetch", "mnist", "--root", str(tmp_path / "data"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "name": "mnist",

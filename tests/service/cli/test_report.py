@@ -6,7 +6,7 @@ import pytest
 from analysis import load_study, summarise
 from service.cli.app import main
 from service.cli.summary import summary_rows
-from service.storage.files import Storage
+from service.storage.files import open_storage
 from tests.analysis.synthetic import write_study
 from tests.service.object_store import s3_server
 from tests.service.toy_studies import run_toy
@@ -86,7 +86,7 @@ def test_the_report_of_a_study_in_an_object_store_lies_beside_it(
         assert main(["report", uri, "--json"]) == 0
         places = json.loads(capsys.readouterr().out)
         assert places["report"] == "s3://studies/toy/report.html"
-        storage = Storage(uri)
+        storage = open_storage(uri)
         assert b"<html" in storage.read("report.html")
         for figure in places["figures"]:
             assert storage.exists(figure.removeprefix("s3://studies/toy/"))

@@ -35,7 +35,7 @@ from service.executors.base import Outcome, Task
 from service.executors.serial import SerialExecutor
 from service.ledger.schema import SCHEMA_VERSION, schemas
 from service.ledger.shards import Ledger
-from service.storage.files import Storage
+from service.storage.files import open_storage
 from service.storage.lease import Lease
 from tests.service.studies import assert_complete, assert_same_results, run_serially, table, toy_spec
 from tests.trainers.idx import small_mnist, write_mnist
@@ -417,7 +417,7 @@ def test_a_spec_made_in_python_has_its_data_below_the_working_directory(
 
 def test_a_second_driver_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "toy"
-    lease = Lease(Storage(out))
+    lease = Lease(open_storage(out))
     lease.acquire()
     try:
         with pytest.raises(StudyBusyError, match=f"the driver .*:{os.getpid()} is running this study"):
@@ -428,7 +428,7 @@ def test_a_second_driver_is_refused(tmp_path: Path) -> None:
 
 def test_a_storage_that_fails_leaves_a_resumable_study(calm: Path, tmp_path: Path) -> None:
     out = tmp_path / "toy"
-    storage = Storage(out, tries=2, first_delay_s=0.01)
+    storage = open_storage(out, tries=2, first_delay_s=0.01)
 
     class Breaking(SerialExecutor):
         """After ten tasks the directory of the shards is a file: every write below it fails."""

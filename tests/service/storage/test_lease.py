@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from service import StudyBusyError
-from service.storage.files import Storage
+from service.storage.files import open_storage
 from service.storage.lease import LEASE, Lease, alive_here
 
 QUICK = {"beat_s": 0.05, "ttl_s": 0.5}
@@ -26,7 +26,7 @@ def change(directory: Path, **values: Any) -> None:
 
 
 def test_it_is_held_until_released(tmp_path: Path) -> None:
-    storage = Storage(tmp_path)
+    storage = open_storage(tmp_path)
     lease = Lease(storage, **PATIENT)
     assert lease.acquire() is None
     with pytest.raises(StudyBusyError, match=f":{os.getpid()} is running this study"):
@@ -37,17 +37,17 @@ def test_it_is_held_until_released(tmp_path: Path) -> None:
 
 def test_a_process_that_died_here_is_noticed_at_once(tmp_path: Path) -> None:
     code = (
-        "import os; from service.storage.lease import Lease; from service.storage.files import Storage; "
-        f"Lease(Storage({str(tmp_path)!r})).acquire(); os.kill(os.getpid(), 9)"
+        "import os; from service.storage.lease import Lease; from service.storage.files import open_storage; "
+        f"Lease(open_storage({str(tmp_path)!r})).acquire(); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[3])
     dead = json.loads((tmp_path / LEASE).read_text())
     assert alive_here(dead) is False
-    assert Lease(Storage(tmp_path)).acquire() == f"{dead['host']}:{dead['pid']}"
+    assert Lease(open_storage(tmp_path)).acquire() == f"{dead['host']}:{dead['pid']}"
 
 
 def test_a_number_that_another_process_has_now_is_not_alive(tmp_path: Path) -> None:
-    Lease(Storage(tmp_path)).acquire()
+    Lease(open_storage(tmp_path)).acquire()
     lease = json.loads((tmp_path / LEASE).read_text())
     assert alive_here(lease) is True
     assert alive_here(lease | {"process_started": "1"}) is False
@@ -56,7 +56,7 @@ def test_a_number_that_another_process_has_now_is_not_alive(tmp_path: Path) -> N
 
 
 def test_a_silent_driver_elsewhere_loses_it_after_its_time_to_live(tmp_path: Path) -> None:
-    storage = Storage(tmp_path)
+    storage = open_storage(tmp_path)
     silent = Lease(storage, beat_s=1000.0)
     silent.acquire()
     change(tmp_path, host="elsewhere")
@@ -68,7 +68,7 @@ def test_a_silent_driver_elsewhere_loses_it_after_its_time_to_live(tmp_path: Pat
 
 
 def test_a_driver_that_was_thought_dead_notices(tmp_path: Path) -> None:
-    storage = Storage(tmp_path)
+    storage = open_storage(tmp_path)
     first = Lease(storage, **QUICK)
     first.acquire()
     change(tmp_path, token="another", host="usurper", pid=7)

@@ -15,7 +15,7 @@ import pytest
 from service import StorageError, StudyBusyError, StudyError, list_studies, read_events, read_status, request, run_study
 from service.executors.base import Outcome
 from service.executors.serial import SerialExecutor
-from service.storage.files import Storage
+from service.storage.files import open_storage
 from service.storage.lease import Lease
 from tests.service.object_store import FlakyS3, s3_server
 from tests.service.studies import VARYING, run_serially, table, toy_spec
@@ -35,8 +35,8 @@ def calm(tmp_path: Path) -> pd.DataFrame:
 
 
 def runs(uri: str) -> pd.DataFrame:
-    storage = Storage(uri)
-    return pq.read_table(storage.path("runs.parquet"), filesystem=storage.filesystem).to_pandas().drop(columns=VARYING)
+    with open_storage(uri).open("runs.parquet") as file:
+        return pq.read_table(file).to_pandas().drop(columns=VARYING)
 
 
 class Hooked(SerialExecutor):
@@ -57,7 +57,7 @@ def test_a_study_lives_in_an_object_store(store: FlakyS3, calm: pd.DataFrame) ->
     uri = store.uri("studies/deep/toy")
     assert run_serially(toy_spec(), uri).state == "completed"
     pd.testing.assert_frame_equal(runs(uri), calm, check_exact=True)
-    storage = Storage(uri)
+    storage = open_storage(uri)
     assert storage.files("") == [
         "attempts.parquet",
         "progress.json",
@@ -78,7 +78,7 @@ def test_a_store_that_answers_500_for_a_while_is_waited_for(store: FlakyS3, calm
     def fail() -> None:
         store.failures = 60
 
-    run_study(toy_spec(), Storage(uri, first_delay_s=0.02), executor=Hooked(10, fail))
+    run_study(toy_spec(), open_storage(uri, first_delay_s=0.02), executor=Hooked(10, fail))
     assert store.refused == 60
     assert "storage_retry" in {event.kind for event in read_events(uri)}
     pd.testing.assert_frame_equal(runs(uri), calm, check_exact=True)
@@ -95,7 +95,7 @@ def test_a_store_that_goes_on_failing_leaves_a_resumable_study(
         store.failures = 10**9
 
     with pytest.raises(StorageError, match="after 1 tries"):
-        run_study(toy_spec(), Storage(uri, tries=1), executor=Hooked(10, fail))
+        run_study(toy_spec(), open_storage(uri, tries=1), executor=Hooked(10, fail))
     store.failures = 0
     assert run_serially(toy_spec(), uri).state == "completed"
     pd.testing.assert_frame_equal(runs(uri), calm, check_exact=True)
@@ -107,7 +107,7 @@ def test_a_bucket_that_is_not_there_is_one_clear_error(store: FlakyS3) -> None:
 
 
 def test_one_driver_at_a_time_in_an_object_store(store: FlakyS3, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = Storage(store.uri("studies/toy"))
+    storage = open_storage(store.uri("studies/toy"))
     first = Lease(storage, beat_s=0.1, ttl_s=1.0)
     first.acquire()
     # Seen from another host, a driver is as alive as its heartbeat.

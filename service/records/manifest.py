@@ -1,0 +1,146 @@
+"""What a study is: ``study.json``, which is written when the study begins, grows, and publishes its tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from service.errors import AnotherStudyError, StorageError, StudyError, StudyNotFoundError
+from service.ledger.schema import SCHEMA_VERSION, check_version_number
+from service.records.events import now
+from service.records.typed_json import parse
+from service.spec.plan import STREAMS, Plan
+from service.spec.study_spec import StudySpec, differences, located
+from service.storage.files import Storage, open_storage
+from service.storage.lease import LEASE
+
+MANIFEST = "study.json"
+READER_TRIES = 3  # who only looks is not kept waiting
+
+
+@dataclass(frozen=True)
+class _Version:
+    schema_version: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The content of ``study.json``, whose keys are the fields, in this order."""
+
+    schema_version: int = SCHEMA_VERSION
+    study_hash: str
+    spec: dict[str, Any]  # resolved, as StudySpec.to_dict gives it
+    pack_size: int  # stays as it was when the study began, whatever a spec that says "auto" would give today
+    seeds: dict[str, Any]
+    created_at: str
+    provenance: dict[str, Any] | None = None  # None until a driver has begun
+    tables: dict[str, Any] | None = None  # the numbers of rows published, and when; None before
+    planned: dict[str, int]  # runs by arm
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.spec.get("name"), str) or not isinstance(self.spec.get("configurations"), int):
+            raise ValueError("spec: must have a name and a number of configurations")
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return str(self.spec["name"])
+
+    @property
+    def configurations(self) -> int:
+        """How many configurations the study has."""
+        return int(self.spec["configurations"])
+
+    @staticmethod
+    def of(plan: Plan) -> Manifest:
+        """The manifest of a study that begins now."""
+        return Manifest(
+            study_hash=plan.spec.hash,
+            spec=plan.spec.to_dict(),
+            pack_size=plan.pack_size,
+            seeds={"study": plan.spec.seed, "streams": STREAMS},
+            created_at=now(),
+            planned=plan.planned(),
+        )
+
+    @staticmethod
+    def load(storage: Storage) -> Manifest:
+        """The manifest of the study in ``storage``; raises what :func:`read_study` does."""
+        return _read(storage)[0]
+
+    def save(self, storage: Storage) -> None:
+        """Put the file in place."""
+        storage.write_json(MANIFEST, dataclasses.asdict(self))
+
+    def extended(self, plan: Plan) -> Manifest:
+        """With the spec of ``plan``, which may have more configurations, and its numbers of runs."""
+        return dataclasses.replace(self, spec=plan.spec.to_dict(), planned=plan.planned())
+
+    def with_provenance(self, provenance: dict[str, Any]) -> Manifest:
+        """With the provenance of the first driver."""
+        return dataclasses.replace(self, provenance=provenance)
+
+    def with_tables(self, rows: dict[str, int]) -> Manifest:
+        """With the numbers of rows that have just been published."""
+        return dataclasses.replace(self, tables={**rows, "published_at": now()})
+
+
+def find_study(spec: StudySpec, storage: Storage) -> tuple[StudySpec, Manifest | None]:
+    """The spec to run in ``storage``, and the study's manifest; None where a new study may begin. Writes nothing.
+
+    The spec is ``spec``, with as many configurations as the study has if they are more.
+
+    Raises:
+        AnotherStudyError: another study is there.
+        StudyError: something else is there, or it cannot be read.
+    """
+    spec = located(spec, "")
+    try:
+        manifest = Manifest.load(storage)
+    except StudyNotFoundError:
+        others = [name for name in (*storage.files(""), *storage.directories()) if name not in (LEASE, "control")]
+        if others:
+            raise StudyError(
+                f"{storage.uri}: holds no study, yet is not empty ({', '.join(others[:3])}"
+                f"{' …' if len(others) > 3 else ''}); give a new directory"
+            ) from None
+        return spec, None
+    stored = StudySpec.from_dict(manifest.spec, where=f"{storage.uri}/{MANIFEST}")
+    if stored.hash != spec.hash:
+        raise AnotherStudyError(
+            f"{storage.uri}: holds the study {stored.name!r} of another spec; give another "
+            "directory, or the same spec. These keys differ:",
+            differences(spec, stored),
+        )
+    return dataclasses.replace(spec, configurations=max(spec.configurations, stored.configurations)), manifest
+
+
+def read_study(uri: str) -> dict[str, Any]:
+    """The content of ``study.json``.
+
+    Raises:
+        StudyNotFoundError: there is none.
+        NewerSchemaError: it was written by a newer version of this package.
+        StudyError: it is damaged, or the storage cannot be read.
+    """
+    return _read(open_storage(uri))[1]
+
+
+def read_spec(uri: str) -> StudySpec:
+    """The spec of a study."""
+    return StudySpec.from_dict(Manifest.load(open_storage(uri)).spec, where=f"{uri}/{MANIFEST}")
+
+
+def _read(storage: Storage) -> tuple[Manifest, dict[str, Any]]:
+    """The manifest and the file's whole content, which may have keys that a manifest does not know."""
+    uri, where = storage.uri, f"{storage.uri}/{MANIFEST}"
+    try:
+        content = storage.with_tries(READER_TRIES).read(MANIFEST)
+    except FileNotFoundError:
+        raise StudyNotFoundError(f"{uri}: holds no study (no {MANIFEST}); give the directory or URI of one") from None
+    except StorageError as error:
+        raise StudyError(f"{uri}: cannot be read ({error.__cause__})") from None
+    check_version_number(parse(_Version, content, where).schema_version, where)  # a newer one may have other keys
+    return parse(Manifest, content, where), json.loads(content)

@@ -1,0 +1,54 @@
+"""What is asked of a study's driver by others: one file below ``control/`` for each request, until it is taken."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from service.errors import StudyError
+from service.records.manifest import Manifest
+from service.storage.files import Storage, open_storage
+
+Action = Literal["pause", "resume", "cancel", "retry", "extend"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Something that a driver is asked to do."""
+
+    action: Action
+    configurations: int = 0  # for "extend": how many the study shall have in all
+
+
+def request(uri: str, action: Action, **arguments: Any) -> None:
+    """Ask the study's driver, or its next one, for something. ``extend`` takes ``configurations=N``."""
+    if action not in ACTIONS:
+        raise StudyError(f"request {action!r}: must be one of {', '.join(ACTIONS)}")
+    storage = open_storage(uri)
+    manifest = Manifest.load(storage)
+    if action == "extend":
+        wanted, present = arguments.get("configurations"), manifest.configurations
+        if not isinstance(wanted, int) or wanted < present:
+            raise StudyError(f"configurations = {wanted!r}: must be a whole number, at least the study's {present}")
+    name = f"control/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
+    storage.write_json(name, {"action": action, "from": f"{socket.gethostname()}:{os.getpid()}", **arguments})
+
+
+def take_requests(storage: Storage) -> list[Request]:
+    """The requests that wait, oldest first; their files are deleted. What is no request is passed over."""
+    found = []
+    for path in storage.files("control", ".json"):
+        try:
+            values = storage.read_json(path)
+            taken = Request(action=values["action"], configurations=int(values.get("configurations", 0)))
+        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+            taken = None
+        storage.delete(path)
+        if taken is not None and taken.action in ACTIONS:
+            found.append(taken)
+    return found
