@@ -6,6 +6,7 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow as pa
 from pyarrow import fs
@@ -26,7 +27,7 @@ class LocalDirectory:
 
     def child(self, name: str) -> LocalDirectory:
         """The files below the directory ``name``."""
-        return LocalDirectory(f"{self.uri.rstrip('/')}/{name}")
+        return LocalDirectory(f"{self.uri.rstrip('/')}/{quote(name) if '://' in self.uri else name}")
 
     def read(self, name: str) -> bytes:
         """The content of a file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from urllib.parse import quote
 
 import pyarrow as pa
 from pyarrow import fs
@@ -22,7 +23,7 @@ class ObjectStore:
     def child(self, name: str) -> ObjectStore:
         """The objects below the prefix ``name``."""
         base, query, options = self.uri.partition("?")
-        return ObjectStore(f"{base.rstrip('/')}/{name}{query}{options}")
+        return ObjectStore(f"{base.rstrip('/')}/{quote(name)}{query}{options}")
 
     def read(self, name: str) -> bytes:
         """The content of an object."""
@@ -54,7 +55,12 @@ class ObjectStore:
     def move(self, name: str, to: str) -> None:
         """Copy an object, then delete it under its old name."""
         self._make_parent(to)
-        self._filesystem.move(self._path(name), self._path(to))
+        try:
+            self._filesystem.move(self._path(name), self._path(to))
+        except OSError:
+            if not self.exists(name):  # which not every store says by itself
+                raise FileNotFoundError(name) from None
+            raise
 
     def delete(self, name: str) -> None:
         """Delete an object; none there is fine."""

@@ -17,7 +17,9 @@ from service.executors.base import Outcome
 from service.executors.serial import SerialExecutor
 from service.storage.files import open_storage
 from service.storage.lease import Lease
+from service.storage.object_store import ObjectStore
 from tests.service.object_store import FlakyS3, s3_server
+from tests.service.storage.conformance import BackendConformance
 from tests.service.studies import VARYING, run_serially, table, toy_spec
 
 
@@ -25,6 +27,12 @@ from tests.service.studies import VARYING, run_serially, table, toy_spec
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyS3]:
     with s3_server(monkeypatch, "studies") as running:
         yield running
+
+
+class TestConformance(BackendConformance):
+    @pytest.fixture
+    def backend(self, store: FlakyS3) -> ObjectStore:
+        return ObjectStore(store.uri("studies/root"))
 
 
 @pytest.fixture

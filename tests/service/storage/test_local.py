@@ -1,0 +1,59 @@
+"""A directory on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from service.storage.local import LocalDirectory
+from tests.service.storage.conformance import BackendConformance
+
+
+class TestConformance(BackendConformance):
+    @pytest.fixture
+    def backend(self, tmp_path: Path) -> LocalDirectory:
+        return LocalDirectory(str(tmp_path / "root"))
+
+
+def test_paths_and_uris_name_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "file").write_bytes(b"x")
+    for uri in ("a b", "./a b/", "~/a b", str(tmp_path / "a b"), f"file://{tmp_path}/a%20b"):
+        assert LocalDirectory(uri).read("file") == b"x", uri
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_durable_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
+) -> None:
+    calls: list[str] = []
+    fsync, rename = os.fsync, os.replace
+    monkeypatch.setattr("os.fsync", lambda number: (calls.append("fsync"), fsync(number)))
+    monkeypatch.setattr("os.replace", lambda *paths: (calls.append("replace"), rename(*paths)))
+    LocalDirectory(str(tmp_path)).write("file", b"x", durable=durable)
+    assert calls == (["fsync", "replace"] if durable else ["replace"])
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    with pytest.raises(IsADirectoryError):
+        LocalDirectory(str(tmp_path)).write("file", b"x", durable=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_directories_that_a_study_made_are_removed_and_no_others(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    backend = LocalDirectory(str(tmp_path / "mine" / "new" / "study"))
+    before = backend.nearest_directory()
+    assert before == tmp_path / "mine"
+    os.makedirs(tmp_path / "mine" / "new" / "study" / "control")
+    assert backend.nearest_directory() == tmp_path / "mine" / "new" / "study"
+    backend.remove_empty(keep=before)
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
+    assert list((tmp_path / "mine").iterdir()) == []
+    LocalDirectory(str(tmp_path / "mine")).remove_empty(keep=tmp_path / "mine")
+    assert (tmp_path / "mine").is_dir(), "it was there before"
