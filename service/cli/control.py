@@ -80,6 +80,7 @@ def list_(
         print_json([item.to_dict() for item in found])
         return
     from rich.table import Table
+    from rich.text import Text
 
     from service.cli.display import STATE_STYLES, duration, rate
 
@@ -90,7 +91,7 @@ def list_(
         state = f"[{STATE_STYLES[item.state]}]{item.state}[/]" if item.state in STATE_STYLES else item.state
         left = "" if item.finished else duration(item.seconds_left)
         table.add_row(
-            item.name,
+            Text(item.name),  # of an unreadable study the directory's, whatever it is
             state,
             f"{item.total_done:,}",
             f"{item.total_planned:,}",
@@ -100,7 +101,11 @@ def list_(
             left,
             (item.updated_at or "")[:19].replace("T", " "),
         )
-    console().print(table if found else f"no study below {storage}")
+    screen = console()
+    screen.print(table if found else f"no study below {storage}")
+    for item in found:
+        if item.state == "unreadable":
+            screen.print(item.error, style="red", markup=False, soft_wrap=True)
 
 
 def pause(study: StudyArgument, as_json: JsonOption = False) -> None:

@@ -30,6 +30,7 @@ STATE_STYLES = {
     "cancelled": "bold magenta",
     "interrupted": "bold yellow",
     "failed": "bold red",
+    "unreadable": "bold red",
 }
 # What a person wants to see among the events; the rest is in the study's events/ files.
 WARNINGS = frozenset(

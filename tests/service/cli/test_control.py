@@ -203,6 +203,36 @@ def test_list_names_the_studies_of_a_root(tmp_path: Path, capsys: pytest.Capture
     assert [row[:4] for row in rows[1:]] == [["a", "completed", "22", "22"], ["b", "completed", "22", "22"]]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("study.json", "", "study.json: is damaged (Invalid JSON: EOF while parsing a value at line 1 column 0)"),
+        ("study.json", '{"schema_version": 1}', "study.json: is damaged (lacks study_hash, spec, pack_size"),
+        (
+            "study.json",
+            '{"schema_version": 99}',
+            "study.json: written in schema version 99, this package reads up to 1",
+        ),
+        ("progress.json", '{"status": {"done": 3}}', "progress.json: is damaged (lacks status.name"),
+    ],
+)
+def test_list_shows_a_damaged_study_among_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str, reason: str
+) -> None:
+    run_toy(tmp_path / "a", name="a", configurations=1)
+    run_toy(tmp_path / "b", name="b", configurations=1)
+    (tmp_path / "b" / name).write_text(content)
+    listed = json.loads(_printed(capsys, "list", str(tmp_path), "--json"))
+    assert [(study["name"], study["state"]) for study in listed] == [("a", "completed"), ("b", "unreadable")]
+    assert listed[1]["error"].startswith(f"{tmp_path}/b/{reason}")
+    assert (listed[1]["planned"], listed[1]["done"]) == ({}, {})
+    told = _printed(capsys, "list", str(tmp_path)).splitlines()
+    assert [line.split()[:4] for line in told[1:3]] == [["a", "completed", "22", "22"], ["b", "unreadable", "0", "0"]]
+    assert told[3].startswith(f"{tmp_path}/b/{reason}")
+    assert main(["status", str(tmp_path / "b")]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/b/{reason}")
+
+
 def _printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert main(words) == 0
     return capsys.readouterr().out
