@@ -98,8 +98,8 @@ class _Session:
         on_progress: Callable[[StudyStatus], None] | None,
     ) -> None:
         self._manifest, self._executor, self._on_progress = manifest, executor, on_progress
-        self._storage = storage.with_listener(
-            lambda what, error, wait: self._log.add("storage_retry", f"{what}: {error}", {"wait_s": wait})
+        self._storage = storage.retrying(
+            on_retry=lambda what, error, wait: self._log.add("storage_retry", f"{what}: {error}", {"wait_s": wait})
         )
         self._log = EventLog(self._storage, on_event)
         self._ledger = Ledger(self._storage, plan)
@@ -158,7 +158,7 @@ class _Session:
         finally:
             status = self._driver.status(state, error)
             with suppress(OSError) if error else nullcontext():
-                last = self._storage.with_tries(1) if error else self._storage  # it may be what has failed
+                last = self._storage.retrying(tries=1) if error else self._storage  # it may be what has failed
                 write_progress(last, status, self._driver.abandoned(), durable=True)
                 self._log.flush(last)
         if self._on_progress:
@@ -192,7 +192,7 @@ def _setup(spec: StudySpec, uri: str, manifest: Manifest) -> WorkerSetup:
 def _leased(storage: Storage) -> Iterator[tuple[Lease, str | None]]:
     """Hold the study's lease; leave no trace of a study that never began."""
     before = storage.nearest_directory()
-    lease = Lease(storage.with_tries(FIRST_TRIES))
+    lease = Lease(storage.retrying(tries=FIRST_TRIES))
     try:
         dead = lease.acquire()
     except OSError as error:

@@ -137,7 +137,7 @@ def _read(storage: Storage) -> tuple[Manifest, dict[str, Any]]:
     """The manifest and the file's whole content, which may have keys that a manifest does not know."""
     uri, where = storage.uri, f"{storage.uri}/{MANIFEST}"
     try:
-        content = storage.with_tries(READER_TRIES).read(MANIFEST)
+        content = storage.retrying(tries=READER_TRIES).read(MANIFEST)
     except FileNotFoundError:
         raise StudyNotFoundError(f"{uri}: holds no study (no {MANIFEST}); give the directory or URI of one") from None
     except StorageError as error:

@@ -27,14 +27,13 @@ def parse(kind: type[T], content: bytes, where: str) -> T:
 
 def _reasons(error: ValidationError) -> list[str]:
     details = error.errors(include_url=False, include_context=False)
-    if any(not detail["loc"] for detail in details):  # of the whole file
-        return [detail["msg"].removeprefix("Value error, ") for detail in details]
-    keys = {".".join(str(part) for part in detail["loc"]): detail["type"] == "missing" for detail in details}
-    found = {
-        "lacks": [key for key, is_missing in keys.items() if is_missing],
-        "unusable:": [key for key, is_missing in keys.items() if not is_missing],
-    }
-    return [f"{word} {', '.join(named)}" for word, named in found.items() if named]
+    if not details[0]["loc"]:  # the whole file
+        return [details[0]["msg"].removeprefix("Value error, ")]
+    missing: list[str] = []
+    wrong: list[str] = []
+    for detail in details:
+        (missing if detail["type"] == "missing" else wrong).append(".".join(map(str, detail["loc"])))
+    return [f"{word} {', '.join(keys)}" for word, keys in (("lacks", missing), ("unusable:", wrong)) if keys]
 
 
 @lru_cache

@@ -62,17 +62,18 @@ class Storage:
         self.is_remote = backend.is_remote
         self.creates_exclusively = backend.creates_exclusively
 
-    def with_tries(self, tries: int) -> Storage:
-        """The same files, each operation on which is tried ``tries`` times."""
-        return self._like(self._backend, tries, self._on_retry)
-
-    def with_listener(self, on_retry: RetryListener) -> Storage:
-        """The same files; ``on_retry`` is told of each operation that is about to be tried again."""
-        return self._like(self._backend, self._tries, on_retry)
+    def retrying(self, *, tries: int | None = None, on_retry: RetryListener | None = None) -> Storage:
+        """The same files with another number of tries, or with a listener that is told before something is retried."""
+        return Storage(
+            self._backend,
+            tries=tries or self._tries,
+            first_delay_s=self._first_delay_s,
+            on_retry=on_retry or self._on_retry,
+        )
 
     def child(self, name: str) -> Storage:
-        """The files below the directory ``name``."""
-        return self._like(self._backend.child(name), self._tries, self._on_retry)
+        """The files below the directory ``name``, without the listener."""
+        return Storage(self._backend.child(name), tries=self._tries, first_delay_s=self._first_delay_s)
 
     def read(self, name: str) -> bytes:
         """The content of a file."""
@@ -143,9 +144,6 @@ class Storage:
     def remove_empty(self, keep: Path | None) -> None:
         """Remove the root if no file is below it, and the empty directories above it, up to ``keep``, which stays."""
         self._backend.remove_empty(keep)
-
-    def _like(self, backend: Backend, tries: int, on_retry: RetryListener) -> Storage:
-        return Storage(backend, tries=tries, first_delay_s=self._first_delay_s, on_retry=on_retry)
 
     def _retry(self, what: str, operation: Callable[[], T]) -> T:
         tries = 0

@@ -26,16 +26,13 @@ class LocalDirectory:
         self._root = os.path.abspath(path)
 
     def child(self, name: str) -> LocalDirectory:
-        """The files below the directory ``name``."""
         return LocalDirectory(f"{self.uri.rstrip('/')}/{quote(name) if '://' in self.uri else name}")
 
     def read(self, name: str) -> bytes:
-        """The content of a file."""
         with open(self._path(name), "rb") as file:
             return file.read()
 
     def write(self, name: str, content: bytes | pa.Buffer, *, durable: bool) -> None:
-        """Put a file in place in one step."""
         path = self._path(name)
         unfinished = temporary(path)
         try:
@@ -47,7 +44,6 @@ class LocalDirectory:
             raise
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write a file that must not exist yet; False if it does."""
         path = self._path(name)
         unfinished = temporary(path)
         self._write(unfinished, content, durable=True)
@@ -60,34 +56,28 @@ class LocalDirectory:
         return True
 
     def open_input(self, name: str) -> pa.NativeFile:
-        """A file for reading, at any position."""
         return pa.OSFile(self._path(name), "rb")
 
     def open_output(self, name: str) -> pa.NativeFile:
-        """A file for writing."""
         path = self._path(name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         return pa.OSFile(path, "wb")
 
     def move(self, name: str, to: str) -> None:
-        """Rename a file in one step."""
         os.makedirs(os.path.dirname(self._path(to)), exist_ok=True)
         os.replace(self._path(name), self._path(to))
 
     def delete(self, name: str) -> None:
-        """Delete a file; none there is fine."""
         with suppress(FileNotFoundError):
             os.unlink(self._path(name))
 
     def exists(self, name: str) -> bool:
-        """Whether there is a file of this name."""
         try:
             return stat.S_ISREG(os.stat(self._path(name)).st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def entries(self, directory: str) -> tuple[list[str], list[str]]:
-        """The names of the files and of the directories directly in ``directory``."""
         try:
             with os.scandir(self._path(directory)) as found:
                 entries = list(found)
@@ -96,12 +86,10 @@ class LocalDirectory:
         return [entry.name for entry in entries if entry.is_file()], [entry.name for entry in entries if entry.is_dir()]
 
     def nearest_directory(self) -> Path:
-        """The directory that is the root or the nearest one above it."""
         root = Path(self._root)
         return next(path for path in (root, *root.parents) if path.is_dir())
 
     def remove_empty(self, keep: Path | None) -> None:
-        """Remove the root if no file is below it, and the empty directories above it, up to ``keep``."""
         if any(files for _, _, files in os.walk(self._root)):
             return
         root = Path(self._root)

@@ -21,39 +21,32 @@ class ObjectStore:
         self._root = root.rstrip("/")
 
     def child(self, name: str) -> ObjectStore:
-        """The objects below the prefix ``name``."""
         base, query, options = self.uri.partition("?")
         return ObjectStore(f"{base.rstrip('/')}/{quote(name)}{query}{options}")
 
     def read(self, name: str) -> bytes:
-        """The content of an object."""
         with self._filesystem.open_input_stream(self._path(name)) as file:
             content: bytes = file.read()
         return content
 
     def write(self, name: str, content: bytes | pa.Buffer, *, durable: bool) -> None:
-        """Put an object in place in one step; a store always keeps it."""
         with self._filesystem.open_output_stream(self._path(name)) as file:
             file.write(content)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write an object that must not exist yet; False if it does."""
         if self.exists(name):
             return False
         self.write(name, content, durable=True)
         return True
 
     def open_input(self, name: str) -> pa.NativeFile:
-        """An object for reading, at any position."""
         return self._filesystem.open_input_file(self._path(name))
 
     def open_output(self, name: str) -> pa.NativeFile:
-        """An object for writing. It is sent in parts, and closing the stream puts in place what was sent until then."""
         self._make_parent(name)
         return self._filesystem.open_output_stream(self._path(name))
 
     def move(self, name: str, to: str) -> None:
-        """Copy an object, then delete it under its old name."""
         self._make_parent(to)
         try:
             self._filesystem.move(self._path(name), self._path(to))
@@ -63,25 +56,22 @@ class ObjectStore:
             raise
 
     def delete(self, name: str) -> None:
-        """Delete an object; none there is fine."""
         with suppress(FileNotFoundError):
             self._filesystem.delete_file(self._path(name))
 
     def exists(self, name: str) -> bool:
-        """Whether there is an object of this name."""
         return bool(self._filesystem.get_file_info(self._path(name)).type == fs.FileType.File)
 
     def entries(self, directory: str) -> tuple[list[str], list[str]]:
-        """The names of the objects and of the prefixes directly in ``directory``."""
         found = self._filesystem.get_file_info(fs.FileSelector(self._path(directory), allow_not_found=True))
         files = [info.base_name for info in found if info.type == fs.FileType.File]
         return files, [info.base_name for info in found if info.type == fs.FileType.Directory]
 
     def nearest_directory(self) -> None:
-        """None: a prefix is only a part of names."""
+        return None
 
     def remove_empty(self, keep: object) -> None:
-        """Nothing to remove."""
+        """Nothing to remove: a prefix is only a part of names."""
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root

@@ -46,7 +46,7 @@ def test_delays_double_and_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.storage.files.random.uniform", lambda low, high: 1.0)
     storage = Storage(Failing(Memory(), failures=99), tries=5, first_delay_s=0.5)
     with pytest.raises(StorageError, match=r"^cannot read a/b in memory:// after 5 tries: the network is down$"):
-        storage.with_listener(lambda what, error, delay: told.append(delay)).read("a/b")
+        storage.retrying(on_retry=lambda what, error, delay: told.append(delay)).read("a/b")
     assert slept == told == [0.5, 1.0, 2.0, 4.0]
 
 
@@ -63,7 +63,7 @@ def test_the_same_files_with_other_patience() -> None:
     told: list[str] = []
     patient = Storage(backend, tries=2, first_delay_s=0.0, on_retry=lambda what, *_: told.append(what))
     patient.write("file", b"x")
-    hasty = patient.with_tries(1)
+    hasty = patient.retrying(tries=1)
     assert hasty.read("file") == b"x"
     backend.failures = 1
     with pytest.raises(StorageError):
