@@ -1,4 +1,4 @@
-"""What the commands share: where they print, how they name a study, and the exit codes."""
+"""What the commands share: arguments, exit codes, where they print, and how they name a study."""
 
 from __future__ import annotations
 
@@ -15,10 +15,18 @@ if TYPE_CHECKING:
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 STUDIES = "studies"  # the storage root where none is named
 
+SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The study's spec, a TOML file.")]
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="Study directory or URI, or a name below ./studies.")
 ]
+StorageArgument = Annotated[str, typer.Argument(metavar="STORAGE", help="Storage root: a directory or a URI.")]
+ActorsOption = Annotated[int | None, typer.Option(min=1, help="Ray actors at work; by default what the spec says.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def example(line: str) -> str:
+    """The end of a command's help; the backspace keeps the line whole."""
+    return f"\b\nExample:\n  {line}"
 
 
 def console(*, err: bool = False) -> Console:

@@ -1,4 +1,4 @@
-"""How a study's progress looks: a live picture on a terminal, plain lines in a log.
+"""How studies look on a terminal: the progress of one, live or in the lines of a log, and the table of many.
 
 Everything is drawn from one :class:`service.StudyStatus`, so a driver's own display (``run``) and a display on another
 machine (``watch``, which reads the storage alone) are the same.
@@ -7,7 +7,7 @@ machine (``watch``, which reads the storage alone) are the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,17 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from service.client.wording import (
+    TOLD_EVENTS,
+    WARNINGS,
+    event_line,
+    outcome_counts,
+    pace_line,
+    rate,
+    status_line,
+    time_left,
+)
 
 if TYPE_CHECKING:
     from service import Event, StudyStatus
@@ -32,51 +43,7 @@ STATE_STYLES = {
     "failed": "bold red",
     "unreadable": "bold red",
 }
-# What a person wants to see among the events; the rest is in the study's events/ files.
-WARNINGS = frozenset(
-    {"node_lost", "actor_lost", "run_diverged", "run_failed", "run_lost", "shard_corrupt", "storage_retry"}
-)
-TOLD_EVENTS = WARNINGS | {
-    "study_started",
-    "resumed",
-    "node_added",
-    "node_draining",
-    "retry",
-    "paused",
-    "unpaused",
-    "extended",
-    "cancelled",
-    "interrupted",
-}
-
-
-def duration(seconds: float | None) -> str:
-    """``seconds`` for a reader: ``"45 s"``, ``"3 min 05 s"``, ``"2 h 04 min"``; an en dash where unknown."""
-    if seconds is None:
-        return "–"
-    whole = max(0, round(seconds))
-    hours, rest = divmod(whole, 3600)
-    minutes, left = divmod(rest, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {left:02d} s" if minutes else f"{left} s"
-
-
-def rate(runs_per_s: float | None) -> str:
-    """Runs a second, or a minute where it is slow."""
-    if runs_per_s is None:
-        return "–"
-    return f"{runs_per_s:.1f} runs/s" if runs_per_s >= 1 else f"{60 * runs_per_s:.1f} runs/min"
-
-
-def outcome_counts(status: StudyStatus) -> list[tuple[str, str]]:
-    """(text, style) of completed, diverged and failed runs and of lost attempts; the last only where there are any."""
-    counts = [
-        (f"{status.completed:,} completed", "green" if status.completed else ""),
-        (f"{status.diverged:,} diverged", "yellow" if status.diverged else ""),
-        (f"{status.failed:,} failed", "bold red" if status.failed else ""),
-    ]
-    return [*counts, (f"{status.lost:,} attempts lost", "magenta")] if status.lost else counts
+OUTCOME_STYLES = {"completed": "green", "diverged": "yellow", "failed": "bold red", "attempts lost": "magenta"}
 
 
 def progress_view(status: StudyStatus) -> RenderableType:
@@ -93,7 +60,10 @@ def progress_view(status: StudyStatus) -> RenderableType:
             Text(f"{done:,} / {planned:,}", justify="right"),
             Text(share, style="dim", justify="right"),
         )
-    counts = Text("  ").join(Text(text, style=style) for text, style in outcome_counts(status))
+    counts = Text("  ").join(
+        Text(f"{count:,} {outcome}", style=OUTCOME_STYLES[outcome] if count else "")
+        for outcome, count in outcome_counts(status).items()
+    )
     pace = Text(pace_line(status), style="dim")
     parts: list[RenderableType] = [head, bars, counts, pace]
     if status.error:
@@ -101,37 +71,23 @@ def progress_view(status: StudyStatus) -> RenderableType:
     return Group(*parts)
 
 
-def pace_line(status: StudyStatus) -> str:
-    """Rate, time left, time used, and how busy the actors are, as far as they are known."""
-    words = [rate(status.runs_per_s)] if status.runs_per_s is not None else []
-    if not status.finished and status.seconds_left is not None:
-        words.append(f"{duration(status.seconds_left)} left")
-    used = duration(status.elapsed_s)
-    words.append(f"took {used}" if status.finished else f"{used} so far")
-    if status.actors and not status.finished:
-        words.append(f"{status.actors} actors, {status.in_flight} runs in flight")
-    elif status.state == "running":
-        words.append("actors are starting")
-    if status.utilisation is not None:
-        words.append(f"{status.utilisation:.0%} busy")
-    if status.driver and not status.finished:
-        words.append(f"driver {status.driver}")
-    return " · ".join(words)
-
-
-def plain_line(status: StudyStatus) -> str:
-    """The same in one line without colour, for logs and pipes."""
-    arms = ", ".join(f"{arm} {status.done.get(arm, 0)}/{planned}" for arm, planned in status.planned.items())
-    counts = ", ".join(text for text, _ in outcome_counts(status))
-    total = f"{status.total_done}/{status.total_planned} runs"
-    return f"{status.name}: {status.state}, {total} ({arms}); {counts}; {pace_line(status)}"
-
-
-def event_line(event: Event) -> str:
-    """One event in one line: the time of day (UTC), its kind and its message."""
-    time_of_day = event.time[11:19] if len(event.time) >= 19 else event.time
-    kind = event.kind.replace("_", " ")
-    return f"{time_of_day}  {kind}: {event.message}" if event.message else f"{time_of_day}  {kind}"
+def studies_table(found: Sequence[StudyStatus]) -> Table:
+    """The studies of a storage root, one a row."""
+    table = Table("study", "state", box=None, pad_edge=False)
+    for heading in ("done", "planned", "diverged", "failed", "rate", "left", "updated (UTC)"):
+        table.add_column(heading, justify="right")
+    for status in found:
+        counts = (status.total_done, status.total_planned, status.diverged, status.failed)
+        updated = (status.updated_at or "")[:19].replace("T", " ")
+        table.add_row(
+            Text(status.name),
+            Text(status.state, style=STATE_STYLES.get(status.state, "")),
+            *(f"{count:,}" for count in counts),
+            rate(status.runs_per_s),
+            time_left(status),
+            updated,
+        )
+    return table
 
 
 Callbacks = tuple[Callable[["StudyStatus"], None], Callable[["Event"], None]]
@@ -181,7 +137,7 @@ def _plain_lines(console: Console, clock: Callable[[], float]) -> Iterator[Callb
         nonlocal last_time, last_state
         if status.state != last_state or clock() - last_time >= PLAIN_EVERY_S:
             last_time, last_state = clock(), status.state
-            _print_line(console, plain_line(status))
+            _print_line(console, status_line(status))
 
     def on_event(event: Event) -> None:
         if event.kind in TOLD_EVENTS:

@@ -1,4 +1,4 @@
-"""The command ``doctor``."""
+"""The command ``doctor``: the checks of :mod:`service.cli.checks`, printed as they are done."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Annotated
 
 import typer
 
-from service.cli.console import FAILED, STUDIES, JsonOption, console, print_json
+from service.cli.console import FAILED, STUDIES, JsonOption, console, example, print_json
 
 MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[bold red]failed[/]"}
 
+commands = typer.Typer()
 
+
+@commands.command(epilog=example("t1t2 doctor --spec deploy/studies/quickstart.toml"))
 def doctor(
     spec: Annotated[Path | None, typer.Option(metavar="SPEC", help="Check the data set of this spec, too.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where studies are to be written.")] = Path(STUDIES),

@@ -1,4 +1,4 @@
-"""The command ``fetch``: data sets that no package carries, the only command that downloads anything."""
+"""The command ``fetch``: data sets that no package carries. No other command downloads anything."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Annotated
 
 import typer
 
-from service.cli.console import FAILED, JsonOption, print_json, stop
+from service.cli.console import FAILED, JsonOption, example, print_json, stop
+
+commands = typer.Typer()
 
 
+@commands.command(epilog=example("t1t2 fetch mnist --root ~/data"))
 def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="mnist or fashion_mnist.")],
     root: Annotated[str, typer.Option(metavar="DIR", help="The directory that a spec names as data.root.")] = "data",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.console import JsonOption, StudyArgument, console, print_json, study_at
+from service.cli.console import JsonOption, StudyArgument, console, example, print_json, study_at
 from service.errors import StudyError
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ TABLE_LIMIT = 40  # rows shown on a terminal where no limit is given
 HIDDEN = ("run_id", "dataset", "seed", "attempt", "error")  # columns not shown in the table unless named
 
 
+commands = typer.Typer()
+
+
 class TableName(StrEnum):
     """The published tables."""
 
@@ -30,6 +33,7 @@ class TableName(StrEnum):
     attempts = "attempts"
 
 
+@commands.command(epilog=example('t1t2 results quickstart --columns model,arm,t2_loss --query "t2_loss < 0.2"'))
 def results(
     study: StudyArgument,
     table: Annotated[TableName, typer.Option(help="Which of the tables.")] = TableName.runs,
@@ -82,6 +86,7 @@ def results(
         print(f"{len(frame):,} of {total:,} rows{rest}\nparquet: {parquet}")
 
 
+@commands.command(epilog=example("t1t2 report studies/quickstart --out report"))
 def report(
     studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="One study, or several to compare.")],
     out: Annotated[

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.console import FAILED, JsonOption, print_json
+from service.cli.console import FAILED, ActorsOption, JsonOption, SpecArgument, example, print_json
 
 if TYPE_CHECKING:
-    from service.client.study_client import Submission
+    from service.client.submission import Submission
+
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=example("t1t2 submit deploy/studies/mnist.toml --address http://head:8265 --storage s3://bucket/studies")
+)
 def submit(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="The study's spec, a TOML file.")],
+    spec: SpecArgument,
     address: Annotated[
         str, typer.Option(metavar="URL", envvar="T1T2_ADDRESS", help="The cluster's dashboard: http://HEAD:8265.")
     ],
@@ -27,7 +32,7 @@ def submit(
             help="Storage root that client and cluster see; the study is URI/NAME.",
         ),
     ],
-    actors: Annotated[int | None, typer.Option(min=1, help="Ray actors at work; by default the spec's.")] = None,
+    actors: ActorsOption = None,
     working_dir: Annotated[
         Path | None,
         typer.Option(

@@ -37,7 +37,7 @@ class ClusterError(StudyError):
 
 
 @dataclass(frozen=True)
-class Driver:
+class DriverJob:
     """A driver job on a cluster. ``status`` is Ray's: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED."""
 
     submission_id: str
@@ -137,10 +137,10 @@ def _check(url: str, headers: Mapping[str, str]) -> None:
         raise ClusterError(f"--address {url!r}: must be a Ray dashboard (/api/version says {version!r})")
 
 
-def find_driver(client: JobSubmissionClient, study: str, study_hash: str) -> Driver | None:
+def find_driver(client: JobSubmissionClient, study: str, study_hash: str) -> DriverJob | None:
     """The latest driver of ``study`` (its URI) on the cluster, a living one first; None where it never had one."""
     drivers = [
-        (Driver(job.submission_id, str(job.status), job.message or ""), job.start_time or 0)
+        (DriverJob(job.submission_id, str(job.status), job.message or ""), job.start_time or 0)
         for job in client.list_jobs()
         if job.submission_id
         and (job.metadata or {}).get(STUDY_KEY) == study
@@ -156,7 +156,7 @@ def submit_driver(
     name: str,
     options: Sequence[str] = (),
     working_dir: Path | None = None,
-) -> tuple[Driver, bool]:
+) -> tuple[DriverJob, bool]:
     """Start a driver of ``study`` on the cluster, or attach to the one that runs there.
 
     Args:
@@ -186,9 +186,9 @@ def submit_driver(
         )
     except (RuntimeError, ValueError) as error:
         if "already exists" in str(error):  # somebody else submitted the same study meanwhile: theirs is ours
-            return Driver(submission_id, "PENDING", ""), False
+            return DriverJob(submission_id, "PENDING", ""), False
         raise ClusterError(f"the cluster refuses the job {submission_id!r}: {_first_line(error)}") from None
-    return Driver(submission_id, "PENDING", ""), True
+    return DriverJob(submission_id, "PENDING", ""), True
 
 
 def check_alive(client: JobSubmissionClient, submission_id: str) -> bool:

@@ -1,10 +1,9 @@
 import dataclasses
 import io
 
-import pytest
 from rich.console import Console
 
-from service.cli.display import duration, event_line, live, plain_line, progress_view, rate
+from service.cli.display import live, progress_view, studies_table
 from service.records.events import Event
 from service.records.progress import StudyStatus
 
@@ -36,20 +35,6 @@ def shown(status: StudyStatus) -> str:
     console = Console(file=io.StringIO(), width=120)
     console.print(progress_view(status))
     return str(console.file.getvalue())  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(None, "–"), (0, "0 s"), (44.6, "45 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7440, "2 h 04 min")],
-)
-def test_durations(seconds: float | None, text: str) -> None:
-    assert duration(seconds) == text
-
-
-def test_rates() -> None:
-    assert rate(None) == "–"
-    assert rate(2.0) == "2.0 runs/s"
-    assert rate(0.8) == "48.0 runs/min"
 
 
 def test_a_running_study_shows_arms_counts_rate_and_time_left() -> None:
@@ -95,16 +80,14 @@ def test_markup_in_a_name_or_message_is_text() -> None:
     assert "[red]" in shown(dataclasses.replace(RUNNING, uri="s3://bucket/[red]/demo"))
 
 
-def test_one_line_for_logs() -> None:
-    line = plain_line(RUNNING)
-    assert line.startswith("demo: running, 60/1644 runs (initial 48/48, online 12/48, rerun 0/48, grid 0/1500); ")
-    assert "1 diverged, 1 failed, 2 attempts lost; 48.0 runs/min" in line
-
-
-def test_events_in_one_line() -> None:
-    event = Event("2026-01-02T03:04:05.678+00:00", "node_lost", "10.0.0.7", {})
-    assert event_line(event) == "03:04:05  node lost: 10.0.0.7"
-    assert event_line(dataclasses.replace(event, message="")) == "03:04:05  node lost"
+def test_the_table_of_studies_has_a_row_for_each() -> None:
+    console = Console(file=io.StringIO(), width=160)
+    console.print(
+        studies_table([RUNNING, dataclasses.replace(COMPLETED, name="[red]x", updated_at="2026-01-02T03:04:05.6")])
+    )
+    rows = [line.split() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert rows[1] == ["demo", "running", "60", "1,644", "1", "1", "48.0", "runs/min", "1", "h", "02", "min"]
+    assert rows[2] == ["[red]x", "completed", "1,644", "1,644", "0", "0", "48.0", "runs/min", "2026-01-02", "03:04:05"]
 
 
 def test_a_log_gets_a_line_now_and_then_and_at_changes_of_state() -> None:

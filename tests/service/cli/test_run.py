@@ -1,194 +1,145 @@
-"""`t1t2 run` in processes of its own, on an embedded Ray."""
+"""What `t1t2 run` refuses: each time with one message, exit code 2, and nothing left behind."""
 
-import json
-import os
-import shlex
-import signal
-import subprocess
-import sys
-import time
+import gzip
+import struct
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 import pytest
 
-from service import StudyStatus, read_status
-from service.errors import StudyNotFoundError
-from tests.service.tickets import Tickets
-from tests.service.toy_studies import TOY, toml
-from tests.trainers.idx import small_mnist, write_mnist
-
-ROOT = Path(__file__).parents[3]
-PROGRAM = [sys.executable, "-m", "service.cli"]
+from service.cli.app import main
+from tests.service.toy_studies import TOY, run_toy, toml
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """Nothing of this machine's clusters; the trainers of these tests within reach."""
-    names = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "PYTHONPATH")
-    kept = {name: value for name, value in os.environ.items() if name not in names}
-    return {**kept, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run a command that must refuse its input; its message."""
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert "Traceback" not in captured.err
+    return captured.err
 
 
-def write_spec(place: Path, **changes: object) -> Path:
-    values = {**TOY, "arms": ["initial", "online", "rerun"], "models": [{"hidden": [8]}], **changes}
-    del values["grid"]
-    place.write_text(toml(values))
+def write_spec(place: Path, **changes: Any) -> Path:
+    place.write_text(toml({key: value for key, value in {**TOY, **changes}.items() if value is not None}))
     return place
 
 
-def await_status(uri: Path, done: int) -> StudyStatus:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        try:
-            status = read_status(str(uri))
-            if status.total_done >= done:
-                return status
-        except StudyNotFoundError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError(f"no {done} runs within two minutes")
+NO_SPEC = {
+    "there is none": (None, "cannot be read"),
+    "a directory": ("DIRECTORY", "cannot be read"),
+    "binary": (b"\xff\xfe\x00", "cannot be read"),
+    "not TOML": (b"name = \n", "is not TOML"),
+    "empty": (b"", "name: missing"),
+}
 
 
-@pytest.mark.slow
-def test_ctrl_c_and_the_same_command_again_train_nothing_twice(tmp_path: Path, environment: dict[str, str]) -> None:
-    write_spec(tmp_path / "toy.toml", trainer="tests.service.toy:ticketed", configurations=8)
-    tickets = Tickets(tmp_path / "tickets")
-    tickets.give(3)
-    environment |= tickets.environment
-    command = ["run", "toy.toml", "--actors", "2", "--no-report"]
-    study = tmp_path / "studies" / "toy"
-    first = subprocess.Popen(
-        [*PROGRAM, *command],
-        cwd=tmp_path,
-        env=environment,
-        text=True,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    await_status(study, done=3)
-    os.killpg(first.pid, signal.SIGINT)  # as a terminal does: to every process of the group
-    out, err = first.communicate(timeout=120)
-    assert first.returncode == 130, err
-    assert "Traceback" not in out + err
-    status = read_status(str(study))
-    assert status.state == "interrupted"
-    assert status.total_done == 3
-
-    *_, told, again = err.strip().splitlines()
-    assert told.endswith(f"{status.total_done} of 24 runs are kept, {24 - status.total_done} are left. Go on with:")
-    assert shlex.split(again) == ["t1t2", *command]
-    tickets.open()
-    second = subprocess.run(
-        [*PROGRAM, *shlex.split(again)[1:]], cwd=tmp_path, env=environment, text=True, check=False, capture_output=True
-    )
-    assert second.returncode == 0, second.stderr
-    assert "toy: completed, 24/24 runs (initial 8/8, online 8/8, rerun 8/8)" in second.stdout
-    attempts = pd.read_parquet(study / "attempts.parquet")
-    assert (attempts[attempts["outcome"] == "completed"].groupby("run_id").size() == 1).all()
-    assert set(attempts["outcome"]) <= {"completed", "lost"}
-    runs = pd.read_parquet(study / "runs.parquet")
-    assert len(runs) == runs["run_id"].nunique() == 24
-
-    third = subprocess.run(
-        [*PROGRAM, *command, "--json"], cwd=tmp_path, env=environment, text=True, check=False, capture_output=True
-    )
-    assert third.returncode == 0, third.stderr
-    assert json.loads(third.stdout)["state"] == "completed"
-    pd.testing.assert_frame_equal(pd.read_parquet(study / "attempts.parquet"), attempts)
-
-
-@pytest.mark.slow
-def test_failed_runs_of_a_users_own_trainer_are_told_as_exit_code_1(
-    tmp_path: Path, environment: dict[str, str]
+@pytest.mark.parametrize(("content", "message"), NO_SPEC.values(), ids=NO_SPEC)
+def test_files_that_are_no_spec(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | str | None, message: str
 ) -> None:
-    write_spec(tmp_path / "toy.toml", trainer="mine:failing", execution={"failure_retries": 0})
-    (tmp_path / "mine.py").write_text((ROOT / "tests/service/toy.py").read_text())
-    script = Path(sys.executable).with_name("t1t2")
-    del environment["PYTHONPATH"]
-    done = subprocess.run(
-        [script, "run", "toy.toml", "--out", "here", "--no-report"],
-        cwd=tmp_path,
-        env=environment,
-        text=True,
-        check=False,
-        capture_output=True,
-    )
-    assert done.returncode == 1, done.stderr
-    failed = read_status(str(tmp_path / "here")).failed
-    assert failed > 0
-    lines = done.stderr.splitlines()
-    assert lines[-3] == f"{failed} runs failed"
-    why = shlex.split(lines[-2].partition("t1t2")[2])
-    asked = subprocess.run(
-        [*PROGRAM, *why, "--csv"], cwd=tmp_path, env=environment, text=True, check=True, capture_output=True
-    )
-    rows = asked.stdout.splitlines()
-    assert len(rows) == 1 + failed
-    assert "this seed is poisoned" in rows[1]
-
-
-@pytest.mark.slow
-def test_data_lie_beside_the_spec_and_modules_where_the_command_is_given(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
-    """Both reach the workers; afterwards the study can be resumed from anywhere."""
-    write_mnist(tmp_path / "specs" / "files", small_mnist())
-    spec = write_spec(
-        tmp_path / "specs" / "mine.toml",
-        trainer="t1t2",
-        models=[{"name": "nets:net"}],
-        configurations=1,
-        arms=["initial", "online"],
-        inner={"steps": 4, "batch_size": 10},
-        outer={"every": 2, "batch_size": 10},
-        data={"name": "mnist", "root": "files", "t1_size": 30, "t2_size": 10, "test_size": 20},
-    )
-    here = tmp_path / "here"
-    here.mkdir()
-    (here / "nets.py").write_text(
-        "from torch import nn\n\ndef net(inputs, classes):\n"
-        "    return nn.Sequential(nn.Flatten(), nn.Linear(12, classes))\n"
-    )
-    script = Path(sys.executable).with_name("t1t2")
-    del environment["PYTHONPATH"]
-    done = subprocess.run(
-        [script, "run", "../specs/mine.toml", "--no-report"],
-        cwd=here,
-        env=environment,
-        text=True,
-        check=False,
-        capture_output=True,
-    )
-    assert done.returncode == 0, done.stderr
-    study = here / "studies" / "toy"
-    assert list(pd.read_parquet(study / "runs.parquet")["status"]) == ["completed"] * 2
-    assert json.loads((study / "study.json").read_text())["spec"]["data"]["root"] == str(spec.parent / "files")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("execution", "message"),
-    [
-        ({"gpus_per_actor": 1}, "1 GPU, and no node has that"),
-        ({"memory_per_actor_gib": 1e6}, "GiB of memory, and no node has that"),
-    ],
-)
-def test_resources_that_are_not_there(
-    tmp_path: Path, environment: dict[str, str], execution: dict[str, float], message: str
-) -> None:
-    write_spec(tmp_path / "toy.toml", execution=execution)
-    done = subprocess.run(
-        [*PROGRAM, "run", "toy.toml"],
-        cwd=tmp_path,
-        env={**environment, "CUDA_VISIBLE_DEVICES": ""},
-        text=True,
-        check=False,
-        capture_output=True,
-    )
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    spec = tmp_path / "spec.toml"
+    if content == "DIRECTORY":
+        spec.mkdir()
+    elif isinstance(content, bytes):
+        spec.write_bytes(content)
+    error = fails(capsys, "run", str(spec), "--out", str(tmp_path / "out"))
     assert message in error
-    assert not (tmp_path / "studies" / "toy").exists()  # nothing half-made
+    assert str(spec) in error
+    assert not (tmp_path / "out").exists()
+
+
+REAL = {"trainer": None}  # the trainings of this package, whose data and models are checked
+BAD_SPECS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "unknown key": ({"inner": {"stepz": 3}}, ["inner.stepz: unknown key", "steps"]),
+    "unknown top-level key": ({"sede": 3}, ["sede: unknown key", "seed"]),
+    "wrong type": ({"configurations": "ten"}, ['configurations = "ten"', "integer"]),
+    "fraction for a count": ({"inner": {"steps": 1.5}}, ["inner.steps = 1.5", "integer"]),
+    "inverted range": (
+        {"hyperparameters": {"log10_l2": {"low": -2.0, "high": -5.0}}, "grid": {"points": {"log10_l2": 2}}},
+        ["hyperparameters.log10_l2", "[-2.0, -5.0]", "low < high"],
+    ),
+    "negative noise": (
+        {
+            "hyperparameters": {"input_noise_std": {"low": -1.0, "high": 1.0}},
+            "grid": {"points": {"input_noise_std": 2}},
+        },
+        ["hyperparameters.input_noise_std.low", "-1.0"],
+    ),
+    "splits beyond the data": ({"data": {"t1_size": 100000}, **REAL}, ["100", "1797"]),
+    "unknown data set": ({"data": {"name": "mnits"}, **REAL}, ["data.name = 'mnits'", "digits", "mnist5k"]),
+    "unknown model": ({"models": [{"name": "mpl"}]}, ["models.name = 'mpl'", "'mlp'"]),
+    "unknown arm": ({"arms": ["offline"]}, ["arms", "offline", "online"]),
+    "rerun without online": ({"arms": ["rerun"]}, ["arms = ['rerun']", "online"]),
+    "grid without points": ({"grid": None}, ["grid.points"]),
+    "grid over nothing": ({"grid": {"points": {"dropout": 3}}}, ["grid.points", "dropout", "log10_l2"]),
+    "batch beyond T1": ({"data": {"t1_size": 50}, "inner": {"batch_size": 100}}, ["inner.batch_size = 100", "50"]),
+    "a name that climbs": ({"name": "../x"}, ["name = '../x'"]),
+    "a name with a slash": ({"name": "a/b"}, ["name = 'a/b'"]),
+    "an empty name": ({"name": ""}, ["name = ''"]),
+    "no actors": ({"execution": {"actors": 0}}, ["execution.actors = 0", "at least 1"]),
+    "a data directory that is missing": (
+        {"data": {"name": "mnist", "root": "/no/such/place"}, **REAL},
+        ["data.root = '/no/such/place'"],
+    ),
+    "no data directory": ({"data": {"name": "fashion_mnist"}, **REAL}, ["data.root"]),
+    "unknown trainer": ({"trainer": "no_such_module:train"}, ["no_such_module"]),
+}
+
+
+@pytest.mark.parametrize(("changes", "messages"), BAD_SPECS.values(), ids=BAD_SPECS)
+def test_bad_specs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], messages: list[str]
+) -> None:
+    spec = write_spec(tmp_path / "spec.toml", **changes)
+    error = fails(capsys, "run", str(spec), "--out", str(tmp_path / "out"))
+    assert len(error.splitlines()) == 1
+    for message in messages:
+        assert message in error
+    assert not (tmp_path / "out").exists()  # nothing half-made
+
+
+def idx(path: Path, values: bytes, shape: tuple[int, ...]) -> None:
+    head = struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape)
+    path.write_bytes(gzip.compress(head + values))
+
+
+def test_a_corrupt_idx_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind, size in (("train", 60), ("t10k", 10)):
+        idx(tmp_path / f"{kind}-images-idx3-ubyte.gz", bytes(size * 28 * 28), (size, 28, 28))
+        idx(tmp_path / f"{kind}-labels-idx1-ubyte.gz", bytes(i % 10 for i in range(size)), (size,))
+    images = tmp_path / "train-images-idx3-ubyte.gz"
+    images.write_bytes(images.read_bytes()[:-20])
+    data = {"name": "mnist", "root": str(tmp_path), "t1_size": 30, "t2_size": 20, "test_size": 10}
+    batches = {"inner": {"batch_size": 10}, "outer": {"batch_size": 10}}
+    spec = write_spec(tmp_path / "spec.toml", data=data, **batches, **REAL)
+    error = fails(capsys, "run", str(spec), "--out", str(tmp_path / "out"))
+    assert images.name in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_that_holds_another_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_toy(tmp_path / "toy", configurations=1)
+    before = {path: path.read_bytes() for path in (tmp_path / "toy").rglob("*") if path.is_file()}
+    spec = write_spec(tmp_path / "spec.toml", seed=8, inner={"steps": 99})
+    error = fails(capsys, "run", str(spec), "--out", str(tmp_path / "toy"))
+    assert [line.strip() for line in error.splitlines()[1:]] == [
+        "inner.steps: 99 here, 100 in the study",
+        "seed: 8 here, 7 in the study",
+    ]
+    assert {path: path.read_bytes() for path in (tmp_path / "toy").rglob("*") if path.is_file()} == before
+
+
+def test_a_directory_that_holds_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    spec = write_spec(tmp_path / "spec.toml")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("")
+    assert "thesis.tex" in fails(capsys, "run", str(spec), "--out", str(tmp_path / "out"))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    spec = write_spec(tmp_path / "spec.toml")
+    assert str(tmp_path / "file") in fails(capsys, "run", str(spec), "--out", str(tmp_path / "file" / "study"))

@@ -4,16 +4,17 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from service import AnotherStudyError, StudyClient, StudyError, StudySpec, StudyStatus
+from service import AnotherStudyError, StudyClient, StudyError, StudySpec
 from service.cli.app import main
 from service.client.ray_jobs import connect, find_driver
+from tests.service.driving import await_status
 from tests.service.ray_head import free_port, ray_head
 from tests.service.tickets import Tickets
 from tests.service.toy_studies import TOY, run_toy, toml
@@ -59,16 +60,6 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
 
 
-def await_status(client: StudyClient, name: str, reached: Callable[[StudyStatus], object]) -> StudyStatus:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        status = client.status(name)
-        if reached(status):
-            return status
-        time.sleep(0.1)
-    raise AssertionError(f"the study does not get there within two minutes: {status}")
-
-
 def write_spec(place: Path, **changes: Any) -> Path:
     place.write_text(toml({**HELD, **changes}))
     return place
@@ -107,7 +98,7 @@ def test_a_study_is_submitted_once_and_goes_on_without_its_client(
 
     extended = client.submit({**HELD, "name": "once", "configurations": 5})
     assert extended.new_driver
-    status = await_status(client, "once", lambda status: status.state == "completed" and status.total_done == 15)
+    status = await_status(client.uri("once"), lambda status: status.state == "completed" and status.total_done == 15)
     assert attempts_by_outcome(tmp_path / "root" / "once") == {"completed": 15}
 
 
@@ -117,7 +108,7 @@ def test_a_killed_driver_is_replaced_and_nothing_is_trained_twice(
     client = StudyClient(address, storage=tmp_path)
     tickets.give(2)
     client.submit({**HELD, "name": "killed", "configurations": 6})
-    status = await_status(client, "killed", lambda status: status.total_done >= 2)
+    status = await_status(client.uri("killed"), lambda status: status.total_done >= 2)
     os.kill(int(status.driver.rpartition(":")[2]), signal.SIGKILL)
     assert client.wait("killed", timeout_s=60).state == "interrupted"
     tickets.open()
@@ -134,16 +125,16 @@ def test_steering_from_python(address: str, tickets: Tickets, tmp_path: Path) ->
     client = StudyClient(address, storage=tmp_path)
     client.submit({**HELD, "name": "steered", "configurations": 6})
     client.pause("steered")
-    await_status(client, "steered", lambda status: status.state == "paused")
+    await_status(client.uri("steered"), lambda status: status.state == "paused")
     tickets.open()
-    paused = await_status(client, "steered", lambda status: status.state == "paused" and status.in_flight == 0)
+    paused = await_status(client.uri("steered"), lambda status: status.state == "paused" and status.in_flight == 0)
     assert paused.total_done < 18
     tickets.close()
     client.extend("steered", 7)
     resumed = client.resume("steered")
     assert not resumed.new_driver
     tickets.give(1)
-    await_status(client, "steered", lambda now: now.planned["online"] == 7 and now.total_done > paused.total_done)
+    await_status(client.uri("steered"), lambda now: now.planned["online"] == 7 and now.total_done > paused.total_done)
     client.cancel("steered")
     cancelled = client.wait("steered", timeout_s=60)
     assert cancelled.state == "cancelled"

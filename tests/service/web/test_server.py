@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from service.cli.app import main
-from service.web.server import respond
 from tests.service.toy_studies import run_toy
 
 ROOT = Path(__file__).parents[3]
@@ -110,27 +109,6 @@ def test_pages_run_no_script_and_are_not_written_to(url: str) -> None:
         assert reply.headers["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'"
     with pytest.raises(urllib.error.HTTPError, match="501"):
         urllib.request.urlopen(f"{url}/studies/fine", data=b"state=cancelled", timeout=30)
-
-
-def test_a_root_without_studies_says_how_to_start_one(tmp_path: Path) -> None:
-    status, _, page = respond(str(tmp_path), "/")
-    assert status == 200
-    assert "t1t2 run SPEC.toml" in page.decode()
-
-
-def test_a_damaged_study_is_a_row_that_says_so(tmp_path: Path) -> None:
-    run_toy(tmp_path / "fine", name="fine", configurations=1)
-    (tmp_path / "<b>").mkdir()
-    (tmp_path / "<b>" / "study.json").write_text('{"schema_version": "one"}')
-    status, _, page = respond(str(tmp_path), "/")
-    words = Words(page.decode())
-    assert status == 200
-    assert words.links == ["/studies/%3Cb%3E", "/studies/fine"]
-    assert f"<b> unreadable {tmp_path}/<b>/study.json: is damaged (unusable: schema_version) 0 / 0" in " ".join(
-        words.text.split()
-    )
-    _, _, content = respond(str(tmp_path), "/api/studies")
-    assert [study["state"] for study in json.loads(content)] == ["unreadable", "completed"]
 
 
 def test_an_address_that_is_taken(url: str, storage: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,159 @@
+"""The commands ``run`` and ``resume``: a study's driver in this process, shown live, and the report at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli import results, submit
+from service.cli.console import (
+    FAILED,
+    INTERRUPTED,
+    STUDIES,
+    ActorsOption,
+    JsonOption,
+    SpecArgument,
+    StudyArgument,
+    console,
+    example,
+    print_json,
+    study_at,
+)
+from service.errors import StorageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from service import StudySpec, StudyStatus
+
+ReportOption = Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")]
+
+commands = typer.Typer()
+
+
+@commands.command(epilog=example("t1t2 run deploy/studies/quickstart.toml --out studies/quickstart --actors 2"))
+def run(
+    context: typer.Context,
+    spec: SpecArgument,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Study directory or URI; by default studies/NAME.")
+    ] = None,
+    actors: ActorsOption = None,
+    with_report: ReportOption = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a study here, or go on with it.
+
+    On an embedded local Ray (or the cluster that RAY_ADDRESS names). The same command again resumes: nothing is trained
+    twice. A larger number of configurations extends the study. At the end come the summary and the report.
+    """
+    from service import load_spec, study_uri
+
+    study = load_spec(spec)
+    uri = out or study_uri(STUDIES, study.name)
+    _run_here(study, uri, actors, context.obj, with_report=with_report, as_json=as_json)
+
+
+@commands.command(epilog=example("t1t2 resume studies/quickstart"))
+def resume(
+    context: typer.Context,
+    study: StudyArgument,
+    address: Annotated[
+        str | None, typer.Option(metavar="URL", help="Start the driver on the cluster with this dashboard, not here.")
+    ] = None,
+    actors: ActorsOption = None,
+    with_report: ReportOption = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a study that is paused, stopped or cut off.
+
+    A study whose driver runs is told to go on; one without a driver gets one here or, with --address, on that cluster.
+    """
+    from service import read_spec, read_status, request
+    from service.client.lifecycle import is_driven
+
+    uri = study_at(study)
+    status = read_status(uri)
+    if is_driven(status):
+        request(uri, "resume")
+        if as_json:
+            print_json({"study": status.name, "uri": uri, "asked": "resume", "driver_alive": True})
+        else:
+            print(f"{status.name} goes on: its driver ({status.driver}) does so within seconds")
+    elif address is not None:
+        from service.client.submission import start_driver
+
+        submit.print_submission(start_driver(uri, address, actors=actors), as_json)
+    else:
+        _run_here(read_spec(uri), uri, actors, context.obj, with_report=with_report, as_json=as_json)
+
+
+def _run_here(spec: StudySpec, uri: str, actors: int | None, again: str, *, with_report: bool, as_json: bool) -> None:
+    """Drive the study in this process, report on it, and exit as it ended; ``again`` is the command that goes on."""
+    if actors is not None:
+        spec = dataclasses.replace(spec, execution=dataclasses.replace(spec.execution, actors=actors))
+    status = _drive(spec, uri, again, console(err=as_json))
+    if status.state in ("interrupted", "cancelled"):
+        _print_rest(status, again)
+        if as_json:
+            print_json(status.to_dict())
+        raise typer.Exit(INTERRUPTED if status.state == "interrupted" else 0)
+    places = _report(status.uri, as_json) if with_report and status.total_done > status.failed else {}
+    if as_json:
+        print_json(status.to_dict() | places)
+    if status.failed:
+        _print_failures(status)
+    if status.failed or status.state == "failed":
+        raise typer.Exit(FAILED)
+
+
+def _drive(spec: StudySpec, uri: str, again: str, screen: Console) -> StudyStatus:
+    """Run the driver under the live display; a storage that fails and an interruption end the command."""
+    from service import run_study
+    from service.cli.display import live
+
+    if os.getcwd() not in sys.path:  # the user's own trainers, models and data sets; Ray hands the path to its workers
+        sys.path.append(os.getcwd())
+    try:
+        with live(screen) as (on_progress, on_event):
+            return run_study(spec, uri, on_progress=on_progress, on_event=on_event)
+    except StorageError as error:
+        print(f"error: {error}\nwhat was finished is kept; go on with:\n  {again}", file=sys.stderr)
+        raise typer.Exit(FAILED) from None
+    except KeyboardInterrupt:  # before there was a driver to stop, or twice
+        print(f"interrupted; go on with:\n  {again}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _report(uri: str, as_json: bool) -> dict[str, Any]:
+    """Write the report of a study that has ended, print its summary, and return where its parts are."""
+    from service.cli.summary import print_summary
+    from service.client.results import write
+
+    written = write([uri], None)
+    if not as_json:
+        print_summary(written.statistics[0])
+        results.print_report(written)
+    return results.report_places(written)
+
+
+def _print_rest(status: StudyStatus, again: str) -> None:
+    left = status.total_planned - status.total_done
+    print(
+        f"{status.state}: {status.total_done:,} of {status.total_planned:,} runs are kept, {left:,} are left. "
+        f"Go on with:\n  {again}",
+        file=sys.stderr,
+    )
+
+
+def _print_failures(status: StudyStatus) -> None:
+    print(
+        f"{status.failed:,} runs failed\n"
+        f"why:        t1t2 results {status.uri} --query \"status == 'failed'\" --columns run_id,error\n"
+        f"once more:  t1t2 retry {status.uri} && t1t2 resume {status.uri}",
+        file=sys.stderr,
+    )

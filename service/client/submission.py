@@ -1,0 +1,133 @@
+"""Submit a study to a cluster: create it in the storage, and see that a driver on the cluster runs it."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from service.client.lifecycle import create_study, discard_study, is_driven, nearest_directory
+from service.client.ray_jobs import ClusterError, check_alive, connect, find_driver, submit_driver
+from service.records.manifest import read_spec
+from service.records.progress import StudyStatus, read_status
+from service.records.requests import request
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+    from service.spec.study_spec import StudySpec
+
+START_LIMIT_S = 60.0  # how long a submission waits for the driver's first sign of life
+LOOK_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """What became of a study that was submitted to a cluster.
+
+    Attributes:
+        name: The study's name.
+        uri: The study's directory or URI.
+        new_study: Whether the study was created by this submission.
+        new_driver: Whether its driver was started by this submission.
+        submission_id: The driver's Ray job; None where no driver is needed, or the driver is no job of this cluster.
+        state: The study's state, or ``starting`` while its driver has not reported.
+    """
+
+    name: str
+    uri: str
+    new_study: bool = False
+    new_driver: bool = False
+    submission_id: str | None
+    state: str
+
+
+def submit(
+    spec: StudySpec, uri: str, address: str, *, actors: int | None = None, working_dir: Path | None = None
+) -> Submission:
+    """Create the study at ``uri`` or load it, and see that a driver on the cluster at ``address`` runs it."""
+    cluster = connect(address)
+    standing = nearest_directory(uri)
+    with _importable(working_dir):
+        is_new = create_study(spec, uri)
+    if is_extended := not is_new and spec.configurations > read_spec(uri).configurations:
+        request(uri, "extend", configurations=spec.configurations)
+    elif (status := read_status(uri)).finished:
+        return _attached(status, None)  # it has ended: there is nothing to run
+    wanted = spec.configurations if is_extended else 0
+    try:
+        submission = _ensure_driver(cluster, uri, actors=actors, working_dir=working_dir, configurations=wanted)
+    except ClusterError:
+        if is_new:
+            discard_study(uri, keep=standing)
+        raise
+    return dataclasses.replace(submission, new_study=is_new)
+
+
+def start_driver(uri: str, address: str, *, actors: int | None = None) -> Submission:
+    """Give the study at ``uri`` a driver on the cluster at ``address``, where it has none."""
+    return _ensure_driver(connect(address), uri, actors=actors)
+
+
+@contextmanager
+def _importable(directory: Path | None) -> Iterator[None]:
+    """Let modules in ``directory`` be imported, as they can be where it is sent: making a plan asks the models."""
+    before = list(sys.path)
+    if directory is not None:
+        sys.path.append(str(Path(directory).absolute()))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _ensure_driver(
+    cluster: JobSubmissionClient,
+    uri: str,
+    *,
+    actors: int | None,
+    working_dir: Path | None = None,
+    configurations: int = 0,
+) -> Submission:
+    """Attach to the study's driver, once it knows of the ``configurations``, or submit a driver."""
+    options = ["--actors", str(actors)] if actors is not None else []
+    end = time.monotonic() + START_LIMIT_S
+    while True:
+        status = read_status(uri)
+        job = find_driver(cluster, uri, status.study_hash)
+        job_id = job.submission_id if job is not None else None
+        if is_driven(status):
+            if read_spec(uri).configurations >= configurations:
+                return _attached(status, job_id)
+        elif job is None or not job.alive:
+            started, is_new = submit_driver(cluster, uri, status.study_hash, status.name, options, working_dir)
+            state = _first_sign(cluster, started.submission_id, uri)
+            return Submission(
+                name=status.name, uri=uri, new_driver=is_new, submission_id=started.submission_id, state=state
+            )
+        # Otherwise the job lives and drives nothing: it is about to take the study up, or it is about to end.
+        if time.monotonic() > end:
+            return Submission(name=status.name, uri=uri, submission_id=job_id, state="starting")
+        time.sleep(LOOK_EVERY_S)
+
+
+def _attached(status: StudyStatus, job_id: str | None) -> Submission:
+    return Submission(name=status.name, uri=status.uri, submission_id=job_id, state=status.state)
+
+
+def _first_sign(cluster: JobSubmissionClient, submission_id: str, uri: str) -> str:
+    """Wait for the driver to be at work; the study's state then, or ``starting``. Raises if the driver ends badly."""
+    end = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < end:
+        alive = check_alive(cluster, submission_id)  # first: what it wrote before its end is then seen below
+        status = read_status(uri)
+        at_work = is_driven(status) and (status.in_flight or status.total_done or status.state == "paused")
+        if at_work or not alive:
+            return status.state
+        time.sleep(LOOK_EVERY_S)
+    return "starting"

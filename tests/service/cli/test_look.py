@@ -1,0 +1,107 @@
+"""Looking at studies by their storage alone, while a driver runs in another thread and afterwards."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from service import read_status
+from service.cli.app import main
+from tests.service.driving import driving
+from tests.service.tickets import Tickets
+from tests.service.toy_studies import run_toy
+
+ROOT = Path(__file__).parents[3]
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(words) == 0
+    return capsys.readouterr().out
+
+
+def test_watch_follows_a_study_to_its_end(
+    tmp_path: Path, tickets: Tickets, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "toy"
+
+    def sleep(seconds: float) -> None:
+        tickets.open()  # after the first look
+        time.sleep(seconds)
+
+    monkeypatch.setattr("service.cli.look.time", SimpleNamespace(sleep=sleep))
+    with driving(out, tickets, configurations=2):
+        assert main(["watch", str(out), "--every", "0.2", "--json"]) == 0
+    looks = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert looks[0]["state"] == "running"
+    assert looks[-1]["state"] == "completed"
+    assert looks[-1]["done"] == {"initial": 2, "online": 2, "rerun": 2}
+    assert main(["watch", str(out)]) == 0  # of a study that has ended: one line, and back
+    assert capsys.readouterr().out.startswith("toy: completed, 6/6 runs")
+
+
+def test_ctrl_c_ends_the_watching_and_not_the_study(tmp_path: Path, tickets: Tickets) -> None:
+    out = tmp_path / "toy"
+    with driving(out, tickets, configurations=4):
+        watcher = subprocess.Popen(
+            [sys.executable, "-m", "service.cli", "watch", str(out), "--every", "0.2"],
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline().startswith("toy: running, ")
+        watcher.send_signal(signal.SIGINT)
+        _, err = watcher.communicate(timeout=60)
+        assert watcher.returncode == 130
+        assert err == "no longer watching; the study is running\n"
+    assert read_status(str(out)).state == "completed"
+
+
+def test_list_names_the_studies_of_a_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"no study below {tmp_path}\n"
+    run_toy(tmp_path / "b", name="b", configurations=1)
+    run_toy(tmp_path / "a", name="a", trainer="tests.service.toy:failing", configurations=1)
+    (tmp_path / "no-study").mkdir()
+    (tmp_path / "file").write_text("")
+    listed = json.loads(printed(capsys, "list", str(tmp_path), "--json"))
+    assert [study["name"] for study in listed] == ["a", "b"]
+    rows = [line.split() for line in printed(capsys, "list", str(tmp_path)).splitlines()]
+    assert rows[0][:6] == ["study", "state", "done", "planned", "diverged", "failed"]
+    assert [row[:4] for row in rows[1:]] == [["a", "completed", "22", "22"], ["b", "completed", "22", "22"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("study.json", "", "study.json: is damaged (Invalid JSON: EOF while parsing a value at line 1 column 0)"),
+        ("study.json", '{"schema_version": 1}', "study.json: is damaged (lacks study_hash, spec, pack_size"),
+        (
+            "study.json",
+            '{"schema_version": 99}',
+            "study.json: written in schema version 99, this package reads up to 1",
+        ),
+        ("progress.json", '{"status": {"done": 3}}', "progress.json: is damaged (lacks status.name"),
+    ],
+)
+def test_list_shows_a_damaged_study_among_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str, reason: str
+) -> None:
+    run_toy(tmp_path / "a", name="a", configurations=1)
+    run_toy(tmp_path / "b", name="b", configurations=1)
+    (tmp_path / "b" / name).write_text(content)
+    listed = json.loads(printed(capsys, "list", str(tmp_path), "--json"))
+    assert [(study["name"], study["state"]) for study in listed] == [("a", "completed"), ("b", "unreadable")]
+    assert listed[1]["error"].startswith(f"{tmp_path}/b/{reason}")
+    assert (listed[1]["planned"], listed[1]["done"]) == ({}, {})
+    told = printed(capsys, "list", str(tmp_path)).splitlines()
+    assert [line.split()[:4] for line in told[1:3]] == [["a", "completed", "22", "22"], ["b", "unreadable", "0", "0"]]
+    assert told[3].startswith(f"{tmp_path}/b/{reason}")
+    assert main(["status", str(tmp_path / "b")]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/b/{reason}")
