@@ -35,7 +35,7 @@ def cancel(study: StudyArgument, as_json: JsonOption = False) -> None:
 @commands.command(epilog=example("t1t2 retry studies/mnist && t1t2 resume studies/mnist"))
 def retry(
     study: StudyArgument,
-    failed: Annotated[  # accepted so that the command may say what it does
+    failed: Annotated[  # changes nothing: typed by those who want to read which runs
         bool, typer.Option("--failed", help="Said or not: only failed runs can be trained again.")
     ] = False,
     as_json: JsonOption = False,
