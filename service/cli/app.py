@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from service.cli import doctor, fetch, look, results, run, serve, steer, submit
-from service.cli.console import BAD_INPUT, FAILED, INTERRUPTED
+from service.cli.console import BAD_INPUT, FAILED, INTERRUPTED, print_error
 from service.errors import StorageError, StudyError
 
 # The order of ``t1t2 --help``, and of the table in README.md.
@@ -62,10 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED
     except StudyError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return BAD_INPUT
     except StorageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

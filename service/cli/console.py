@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trainers.errors import shortened
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 STUDIES = "studies"  # the storage root where none is named
+LONGEST_WORD = 300  # characters of a message without a space
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The study's spec, a TOML file.")]
 StudyArgument = Annotated[
@@ -55,12 +60,20 @@ def _finite(value: Any) -> Any:
 def study_at(text: str) -> str:
     """The directory or URI that the user means: as given, or the study of that name below ``studies``."""
     is_name = "/" not in text and "\\" not in text and text not in (".", "..")
-    if is_name and not (Path(text) / "study.json").exists() and (Path(STUDIES) / text / "study.json").exists():
-        return str(Path(STUDIES) / text)
+    below = os.path.join(STUDIES, text)
+    # Not Path.exists, which raises where a name is longer than the system allows.
+    if is_name and not os.path.exists(f"{text}/study.json") and os.path.exists(f"{below}/study.json"):
+        return below
     return text
 
 
+def print_error(message: object) -> None:
+    """Print a message on stderr. Words longer than any path, which some libraries quote whole, are shortened."""
+    text = re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: shortened(word[0]), str(message))
+    print(f"error: {text}", file=sys.stderr)
+
+
 def stop(message: str, code: int = BAD_INPUT) -> typer.Exit:
-    """One error line on stderr; raise what comes back."""
-    print(f"error: {message}", file=sys.stderr)
+    """Print an error; raise what comes back."""
+    print_error(message)
     return typer.Exit(code)

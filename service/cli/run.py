@@ -20,6 +20,7 @@ from service.cli.console import (
     StudyArgument,
     console,
     example,
+    print_error,
     print_json,
     study_at,
 )
@@ -122,7 +123,8 @@ def _drive(spec: StudySpec, uri: str, again: str, screen: Console) -> StudyStatu
         with live(screen) as (on_progress, on_event):
             return run_study(spec, uri, on_progress=on_progress, on_event=on_event)
     except StorageError as error:
-        print(f"error: {error}\nwhat was finished is kept; go on with:\n  {again}", file=sys.stderr)
+        print_error(error)
+        print(f"what was finished is kept; go on with:\n  {again}", file=sys.stderr)
         raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:  # before there was a driver to stop, or twice
         print(f"interrupted; go on with:\n  {again}", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""Drivers on a cluster: a study's driver submitted through the Ray Jobs API, found again, and told apart.
+"""Drivers as jobs of a Ray cluster: connect to the cluster, submit a study's driver, find it, see whether it lives.
 
-The driver is the command ``python -m service.cli resume STUDY`` run by the cluster, so it needs nothing of the client
-after the submission. The client needs the dashboard's address and, where the cluster asks for one, its token.
+The job is the command ``python -m service.cli resume STUDY``, run on the cluster, so that the driver needs nothing of
+the client once it is submitted. The client needs the dashboard's address and, where the cluster asks for one, a token.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from service.errors import StudyError
+from trainers.errors import quoted
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -30,6 +30,10 @@ STUDY_KEY, HASH_KEY = "t1t2_study", "t1t2_study_hash"  # of the job's metadata
 # Ray lets these win over an address given in code; here the address that the user typed wins.
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 TOKEN_SOURCES = "RAY_AUTH_TOKEN, in a file named by RAY_AUTH_TOKEN_PATH, or in ~/.ray/auth_token"
+TOKEN_PROBLEMS = {  # by the dashboard's HTTP status
+    401: f"the cluster asks for a token, and there is none; put it into {TOKEN_SOURCES}",
+    403: f"the cluster refuses the token; the right one must be in {TOKEN_SOURCES}",
+}
 
 
 class ClusterError(StudyError):
@@ -38,7 +42,7 @@ class ClusterError(StudyError):
 
 @dataclass(frozen=True)
 class DriverJob:
-    """A driver job on a cluster. ``status`` is Ray's: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED."""
+    """A study's driver as a job of a cluster. ``status`` is Ray's: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED."""
 
     submission_id: str
     status: str
@@ -64,7 +68,7 @@ def auth_token(environ: Mapping[str, str] = os.environ) -> str | None:
         try:
             return Path(named).expanduser().read_text().strip() or None
         except (OSError, UnicodeDecodeError) as error:
-            raise ClusterError(f"RAY_AUTH_TOKEN_PATH = {named!r}: must be a readable file ({error})") from None
+            raise ClusterError(f"RAY_AUTH_TOKEN_PATH = {quoted(named)}: must be a readable file ({error})") from None
     default = Path(environ.get("HOME") or Path.home()) / ".ray" / "auth_token"
     try:
         return default.read_text().strip() or None
@@ -83,9 +87,9 @@ def dashboard_url(address: str) -> str:
         parts = urlsplit(address if "://" in address else f"http://{address}")
         port = parts.port
     except ValueError:
-        raise ClusterError(f"--address {address!r}: {allowed}") from None
+        raise ClusterError(f"--address {quoted(address)}: {allowed}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or address == "auto":
-        raise ClusterError(f"--address {address!r}: {allowed}")
+        raise ClusterError(f"--address {quoted(address)}: {allowed}")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     default = DEFAULT_DASHBOARD_PORT if parts.scheme == "http" else 443
     return f"{parts.scheme}://{host}:{port or default}{parts.path.rstrip('/')}"
@@ -99,42 +103,37 @@ def connect(address: str) -> JobSubmissionClient:
     """
     url, token = dashboard_url(address), auth_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    _check(url, headers)
+    if problem := _problem(url, headers):
+        raise ClusterError(f"--address {quoted(url)}: {problem}")
     from ray.job_submission import JobSubmissionClient
 
     with _without(ADDRESS_VARIABLES):
         try:
             return JobSubmissionClient(url, headers=headers)
         except (ConnectionError, RuntimeError) as error:
-            raise ClusterError(f"--address {address!r}: {_first_line(error)}") from None
+            raise ClusterError(f"--address {quoted(address)}: {_first_line(error)}") from None
 
 
-def _check(url: str, headers: Mapping[str, str]) -> None:
+def _problem(url: str, headers: Mapping[str, str]) -> str | None:
+    """What keeps this client from using the dashboard at ``url``; None if Ray answers there and takes the token."""
     request = urllib.request.Request(f"{url}/api/version", headers=dict(headers))
     try:
         with urllib.request.urlopen(request, timeout=REPLY_TIMEOUT_S) as reply:
-            version = json.load(reply)["ray_version"]
+            answer = json.load(reply)
     except urllib.error.HTTPError as error:
-        if error.code == 401:
-            raise ClusterError(
-                f"--address {url!r}: the cluster asks for a token, and there is none; put it into {TOKEN_SOURCES}"
-            ) from None
-        if error.code == 403:
-            raise ClusterError(
-                f"--address {url!r}: the cluster refuses the token; the right one must be in {TOKEN_SOURCES}"
-            ) from None
-        raise ClusterError(f"--address {url!r}: must be a Ray dashboard (HTTP {error.code} for /api/version)") from None
+        return TOKEN_PROBLEMS.get(error.code, f"must be a Ray dashboard (HTTP {error.code} for /api/version)")
+    except json.JSONDecodeError:
+        return "must be a Ray dashboard (/api/version is no JSON)"
     except (OSError, ValueError) as error:
-        if isinstance(error, json.JSONDecodeError):
-            raise ClusterError(f"--address {url!r}: must be a Ray dashboard (/api/version is no JSON)") from None
         reason = getattr(error, "reason", error)
-        if isinstance(reason, TimeoutError | socket.timeout):
+        if isinstance(reason, TimeoutError):
             reason = f"no answer within {REPLY_TIMEOUT_S:.0f} s"
-        raise ClusterError(f"--address {url!r}: must be a reachable Ray dashboard ({reason})") from None
-    except (KeyError, TypeError):
-        raise ClusterError(f"--address {url!r}: must be a Ray dashboard (/api/version names no ray_version)") from None
-    if not isinstance(version, str):
-        raise ClusterError(f"--address {url!r}: must be a Ray dashboard (/api/version says {version!r})")
+        return f"must be a reachable Ray dashboard ({reason})"
+    if not isinstance(answer, dict) or "ray_version" not in answer:
+        return "must be a Ray dashboard (/api/version names no ray_version)"
+    if not isinstance(version := answer["ray_version"], str):
+        return f"must be a Ray dashboard (/api/version says {quoted(version)})"
+    return None
 
 
 def find_driver(client: JobSubmissionClient, study: str, study_hash: str) -> DriverJob | None:
@@ -153,6 +152,7 @@ def submit_driver(
     client: JobSubmissionClient,
     study: str,
     study_hash: str,
+    *,
     name: str,
     options: Sequence[str] = (),
     working_dir: Path | None = None,
@@ -161,9 +161,10 @@ def submit_driver(
 
     Args:
         study: The study's directory or URI, as the cluster sees it.
+        name: The study's name, from which the job's is made.
         options: Further words of the command line, such as ``--actors 8``.
-        working_dir: A directory to send along, on the path of driver and workers: modules of the user's, or a
-            checkout, for a cluster that has the dependencies but not this distribution.
+        working_dir: A directory to send to the cluster, where driver and workers can import from it: it holds the
+            user's own modules, or a checkout where the cluster has the dependencies but not this distribution.
 
     Returns:
         The driver and whether it is new.
@@ -185,7 +186,7 @@ def submit_driver(
             runtime_env={"working_dir": str(working_dir)} if working_dir else {},
         )
     except (RuntimeError, ValueError) as error:
-        if "already exists" in str(error):  # somebody else submitted the same study meanwhile: theirs is ours
+        if "already exists" in str(error):  # somebody else has just submitted this study: attach to that job
             return DriverJob(submission_id, "PENDING", ""), False
         raise ClusterError(f"the cluster refuses the job {submission_id!r}: {_first_line(error)}") from None
     return DriverJob(submission_id, "PENDING", ""), True
@@ -215,6 +216,7 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def _without(names: Sequence[str]) -> Iterator[None]:
+    """Take these variables out of the environment for a while."""
     held = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
         yield

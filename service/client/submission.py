@@ -105,7 +105,9 @@ def _ensure_driver(
             if read_spec(uri).configurations >= configurations:
                 return _attached(status, job_id)
         elif job is None or not job.alive:
-            started, is_new = submit_driver(cluster, uri, status.study_hash, status.name, options, working_dir)
+            started, is_new = submit_driver(
+                cluster, uri, status.study_hash, name=status.name, options=options, working_dir=working_dir
+            )
             state = _first_sign(cluster, started.submission_id, uri)
             return Submission(
                 name=status.name, uri=uri, new_driver=is_new, submission_id=started.submission_id, state=state

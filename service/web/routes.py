@@ -18,6 +18,7 @@ from service.errors import StorageError, StudyError, StudyNotFoundError
 from service.records.events import Event, read_events
 from service.records.progress import StudyStatus, list_studies, read_status, study_uri
 from service.storage.files import open_storage
+from trainers.errors import shortened
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -53,7 +54,7 @@ def respond(storage: str, path: str) -> Answer:
         return _error(HTTPStatus.BAD_REQUEST, str(error), as_json)
     except StorageError as error:
         return _error(HTTPStatus.BAD_GATEWAY, str(error), as_json)
-    return answer or _error(HTTPStatus.NOT_FOUND, f"{path}: there is no such page", as_json)
+    return answer or _error(HTTPStatus.NOT_FOUND, f"{shortened(path)}: there is no such page", as_json)
 
 
 def _route(storage: str, parts: list[str]) -> Answer | None:

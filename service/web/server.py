@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from service.errors import StudyError
 from service.records.progress import list_studies
 from service.web.routes import respond
+from trainers.errors import shortened
 
 
 def make_server(storage: str, host: str, port: int) -> ThreadingHTTPServer:
@@ -38,4 +39,5 @@ def make_server(storage: str, host: str, port: int) -> ThreadingHTTPServer:
     try:
         return ThreadingHTTPServer((host, port), Handler)
     except (OSError, OverflowError) as error:
-        raise StudyError(f"--host {host} --port {port}: must be a free address of this machine ({error})") from None
+        place = f"--host {shortened(host)} --port {port}"
+        raise StudyError(f"{place}: must be a free address of this machine ({error})") from None

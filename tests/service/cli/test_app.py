@@ -73,12 +73,39 @@ def test_a_wrong_command_line_is_exit_code_2(words: list[str], capsys: pytest.Ca
     assert "Error: " in capsys.readouterr().err
 
 
+LONG = "A" * 10_000
+SPEC = str(ROOT / "deploy/studies/quickstart.toml")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", LONG],
+        ["status", LONG],
+        ["status", f"nowhere://{LONG}"],
+        ["list", LONG],
+        ["serve", "--host", LONG],
+        ["fetch", LONG],
+        ["submit", SPEC, "--storage", "studies", "--address", f"ray://{LONG}"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_message_does_not_repeat_a_long_value(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) in (1, 2)
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert len(error) < 500
+
+
 def test_help_loads_nothing_that_is_slow() -> None:
     program = """
 import sys
 from service.cli.app import main
 assert main(["--help"]) == 0
-slow = {"ray", "torch", "pandas", "pyarrow", "numpy", "pydantic", "rich", "jinja2", "analysis", "trainers"}
+slow = {"ray", "torch", "pandas", "pyarrow", "numpy", "pydantic", "rich", "jinja2", "analysis"}
 print(sorted(sys.modules.keys() & slow))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)

@@ -141,7 +141,7 @@ def test_a_cluster_with_a_token(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
         client = connect(address)
 
         assert find_driver(client, study, "hash") is None
-        first, is_new = submit_driver(client, study, "hash" * 16, "study")
+        first, is_new = submit_driver(client, study, "hash" * 16, name="study")
         assert is_new
         assert first.submission_id == "t1t2-study-hashhash-1"
         with pytest.raises(StudyError, match=r"ended \(FAILED\): .*study"):  # no such study: the driver's own last word
@@ -149,7 +149,7 @@ def test_a_cluster_with_a_token(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert find_driver(client, study, "hash" * 16) is not None
         Path(study).mkdir()
         os.mkfifo(f"{study}/study.json")  # whoever reads it waits: this driver lives until it is killed
-        second, is_new = submit_driver(client, study, "hash" * 16, "study")
+        second, is_new = submit_driver(client, study, "hash" * 16, name="study")
         assert (second.submission_id, is_new) == ("t1t2-study-hashhash-2", True)  # a dead driver gets a successor
-        third, is_new = submit_driver(client, study, "hash" * 16, "study")
+        third, is_new = submit_driver(client, study, "hash" * 16, name="study")
         assert (third.submission_id, is_new) == (second.submission_id, False)  # a living one is joined
