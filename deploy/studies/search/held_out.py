@@ -1,4 +1,4 @@
-"""Data that no setting was chosen on, for the default to be tried on as it is."""
+"""Data sets that no setting was chosen on. The search tries the default settings on them."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""The search for the default settings: each setting on each problem from the same sixteen starts, judged on T2 alone.
+"""The search for the default settings: each setting on each problem, from the same sixteen starts, judged on T2 alone.
 
-Then the default as it is on two problems that had no part in choosing it.
+It also tries the default, unchanged, on two problems that had no part in choosing it.
 
     python deploy/studies/search/search.py studies/search
 
-Half an hour on two cores after ``t1t2 fetch mnist --root ~/data``; the same command again goes on where it was stopped.
-Below the directory named come one study for each problem and setting, and ``search.csv``. Seeds and, of MNIST, the
-split are other than those of the published studies.
+takes half an hour on two cores, after ``t1t2 fetch mnist --root ~/data``; the same command again goes on where it was
+stopped. It writes a study for each problem and setting, and ``search.csv``, into the directory named. Seeds and, for
+MNIST, the split are other than those of the published studies.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ BASE: dict[str, Any] = {
 GRID: dict[str, Any] = {"arms": ["grid"], "grid": {"points": {"log10_l2": 5, "input_noise_std": 9}, "replicates": 2}}
 
 
-def _problem(data: dict[str, Any], hidden: list[int], steps: int, rate: float, anneal: float) -> dict[str, Any]:
+def _problem(data: dict[str, Any], hidden: list[int], *, steps: int, rate: float, anneal: float) -> dict[str, Any]:
     inner = {"learning_rate": rate, "steps": steps, "batch_size": 100, "schedule": "linear", "anneal_fraction": anneal}
     return {"data": data, "models": [{"hidden": hidden}], "inner": inner}
 
 
 PROBLEMS: dict[str, dict[str, Any]] = {
     "mnist": _problem({"name": "mnist", "root": "~/data", "t1_size": 55_000, "t2_size": 5_000, "test_size": 10_000,
-                       "split_seed": 2}, [64], 4_000, 0.3, 0.5),
+                       "split_seed": 2}, [64], steps=4_000, rate=0.3, anneal=0.5),
     "mnist5k": _problem({"name": "mnist5k", "t1_size": 1_000, "t2_size": 1_000, "test_size": 1_000},
-                        [32], 2_000, 0.1, 0.3),
+                        [32], steps=2_000, rate=0.1, anneal=0.3),
     "digits": _problem({"name": "digits", "t1_size": 1_000, "t2_size": 397, "test_size": 400, "split_seed": 7},
-                       [64], 2_000, 0.1, 0.3),
+                       [64], steps=2_000, rate=0.1, anneal=0.3),
     "digits-300": _problem({"name": "digits", "t1_size": 300, "t2_size": 397, "test_size": 400},
-                           [64, 64], 2_000, 0.1, 0.3),
+                           [64, 64], steps=2_000, rate=0.1, anneal=0.3),
     "breast-cancer": _problem({"name": "held_out:breast_cancer", "normalise": "standardise", "t1_size": 200,
-                               "t2_size": 169, "test_size": 200}, [32], 2_000, 0.1, 0.3),
+                               "t2_size": 169, "test_size": 200}, [32], steps=2_000, rate=0.1, anneal=0.3),
     "synthetic": _problem({"name": "held_out:synthetic", "normalise": "standardise", "t1_size": 1_000,
-                           "t2_size": 1_000, "test_size": 1_000}, [64], 2_000, 0.1, 0.3),
+                           "t2_size": 1_000, "test_size": 1_000}, [64], steps=2_000, rate=0.1, anneal=0.3),
 }  # fmt: skip
 
-HELD_OUT = {"breast-cancer", "synthetic"}  # on these the default is tried, no more: it was not chosen on them
+HELD_OUT = {"breast-cancer", "synthetic"}  # the default was not chosen on these, and nothing else is tried on them
 
 
 def _tuned(rate: float, coordinate: str = "variance") -> dict[str, Any]:
@@ -57,7 +57,7 @@ def _tuned(rate: float, coordinate: str = "variance") -> dict[str, Any]:
     }
 
 
-# Each is what it changes of the defaults.
+# By name, what a setting changes of the defaults.
 SETTINGS: dict[str, dict[str, Any]] = {
     "the default": {},
     "one step, v at θ'": {"outer": {"estimator": "t1t2"}},
@@ -77,7 +77,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def settings(problem: str) -> list[str]:
-    """What is tried on a problem."""
+    """The names of the settings that are tried on a problem."""
     return ["the default"] if problem in HELD_OUT else list(SETTINGS)
 
 
@@ -89,7 +89,7 @@ def spec(problem: str, setting: str | None) -> StudySpec:
 
 
 def row(problem: str, setting: str, study: Study, region: Region) -> dict[str, Any]:
-    """How the ends of one setting lie, and their mean T2 loss beside the best cell's."""
+    """A line of the table: the share of the ends inside the region, and their mean T2 loss beside the best cell's."""
     shares = region_shares(study.runs, region)
     return {
         "problem": problem, "setting": setting, "n": len(study.runs), "region": region.volume,
