@@ -71,9 +71,3 @@ def print_error(message: object) -> None:
     """Print a message on stderr. Words longer than any path, which some libraries quote whole, are shortened."""
     text = re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: shortened(word[0]), str(message))
     print(f"error: {text}", file=sys.stderr)
-
-
-def stop(message: str, code: int = BAD_INPUT) -> typer.Exit:
-    """Print an error; raise what comes back."""
-    print_error(message)
-    return typer.Exit(code)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.console import FAILED, JsonOption, example, print_json, stop
+from service.cli.console import BAD_INPUT, FAILED, JsonOption, example, print_error, print_json
 
 commands = typer.Typer()
 
@@ -32,10 +32,9 @@ def fetch(
 
     try:
         folder = source.fetch(name, root, mirror, progress=sys.stderr.isatty())
-    except ConfigError as error:
-        raise stop(str(error)) from None
-    except source.FetchError as error:
-        raise stop(str(error), FAILED) from None
+    except (ConfigError, source.FetchError) as error:
+        print_error(error)
+        raise typer.Exit(BAD_INPUT if isinstance(error, ConfigError) else FAILED) from None
     place = os.path.abspath(os.path.expanduser(root))
     files = sorted(source.SHA256[name])
     if as_json:

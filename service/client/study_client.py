@@ -12,7 +12,7 @@ from service.client.lifecycle import is_driven
 from service.client.submission import Submission, start_driver, submit
 from service.errors import StudyError
 from service.records.progress import StudyStatus, list_studies, read_status, study_uri
-from service.records.requests import Action, request
+from service.records.requests import request
 from service.spec.study_spec import StudySpec, load_spec
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class StudyClient:
 
     def pause(self, name: str) -> None:
         """Start no more runs; those in flight are finished."""
-        self._request(name, "pause")
+        request(self.uri(name), "pause")
 
     def resume(self, name: str, *, actors: int | None = None) -> Submission:
         """Go on with a paused study, or with one whose driver is gone: it gets a new one on the cluster.
@@ -91,15 +91,15 @@ class StudyClient:
 
     def cancel(self, name: str) -> None:
         """End the study: its driver stops; finished runs stay and are published."""
-        self._request(name, "cancel")
+        request(self.uri(name), "cancel")
 
     def retry(self, name: str) -> None:
         """Train the failed runs again."""
-        self._request(name, "retry")
+        request(self.uri(name), "retry")
 
     def extend(self, name: str, configurations: int) -> None:
         """Let the study have ``configurations`` configurations in all; those that it has keep their runs."""
-        self._request(name, "extend", configurations=configurations)
+        request(self.uri(name), "extend", configurations=configurations)
 
     def results(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """The runs finished so far, one row each, in the order of the plan."""
@@ -128,9 +128,6 @@ class StudyClient:
             if timeout_s is not None and time.monotonic() - start > timeout_s:
                 raise TimeoutError(f"study {name!r} is still {status.state} after {timeout_s:g} s")
             time.sleep(every_s)
-
-    def _request(self, name: str, action: Action, **arguments: int) -> None:
-        request(self.uri(name), action, **arguments)
 
     def _cluster(self) -> str:
         if self.address is None:

@@ -45,14 +45,14 @@ class Words(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__()
         self.text = ""
-        self.links: list[str | None] = []
+        self.links: list[str] = []
         self.feed(page)
 
     def handle_data(self, data: str) -> None:
         self.text += f" {data.strip()}"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += [value for key, value in attrs if key == "href"]
+        self.links += [value or "" for key, value in attrs if key == "href"]
 
 
 def get(url: str) -> str:
