@@ -1,4 +1,4 @@
-"""A study without a driver in this process: created for one that is to come, discarded, or found to have one."""
+"""A study whose driver runs in another process: create it for that driver, discard it, see whether it has a driver."""
 
 from __future__ import annotations
 
