@@ -106,7 +106,7 @@ def test_merged_shards_are_merged_again(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(rows(ledger, "runs")) == 8
 
 
-@pytest.mark.parametrize("after", range(9))
+@pytest.mark.parametrize("after", range(12))  # moves and deletions, until the last
 def test_a_merge_that_breaks_off_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     monkeypatch.setattr(shards, "FAN_IN", 2)
     memory = Memory()

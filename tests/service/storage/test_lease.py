@@ -14,7 +14,7 @@ import pytest
 
 from service import StudyBusyError
 from service.storage.files import open_storage
-from service.storage.lease import LEASE, Lease, alive_here
+from service.storage.lease import LEASE, Lease, alive_here, is_held
 
 QUICK = {"beat_s": 0.05, "ttl_s": 0.5}
 PATIENT = {"beat_s": 0.05, "ttl_s": 60.0}  # a beat is seen long before, however busy the machine
@@ -78,3 +78,15 @@ def test_a_driver_that_was_thought_dead_notices(tmp_path: Path) -> None:
     assert first.taken_by == "usurper:7"
     first.release()
     assert (tmp_path / LEASE).exists(), "it belongs to the other one now"
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"token": "x"}'])
+def test_a_damaged_lease_keeps_nobody_out(tmp_path: Path, content: str) -> None:
+    (tmp_path / LEASE).write_text(content)
+    storage = open_storage(tmp_path)
+    assert not is_held(storage)
+    lease = Lease(storage, **QUICK)
+    assert lease.acquire() == "", "of nobody that is known"
+    assert is_held(storage)
+    lease.release()
+    assert not is_held(storage)
