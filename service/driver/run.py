@@ -59,7 +59,9 @@ def run_study(
         from service.executors.ray_actors import RayExecutor
 
         executor = RayExecutor(spec.execution, address)
-    session = _Session(manifest, plan, storage, executor, on_event, on_progress)
+    session = _Session(
+        manifest=manifest, plan=plan, storage=storage, executor=executor, on_event=on_event, on_progress=on_progress
+    )
     with _leased(storage) as (lease, dead):
         try:
             return session.run(lease, dead, here)
@@ -90,6 +92,7 @@ class _Session:
 
     def __init__(
         self,
+        *,
         manifest: Manifest,
         plan: Plan,
         storage: Storage,

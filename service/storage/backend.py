@@ -41,7 +41,7 @@ class Backend(Protocol):
         """A file for writing, which may be seen half written: callers choose a :func:`temporary` name and move it."""
 
     def move(self, name: str, to: str) -> None:
-        """Rename a file in one step; a file that has the name ``to`` is replaced."""
+        """Rename a file; one that already has the name ``to`` is replaced in one step."""
 
     def delete(self, name: str) -> None:
         """Delete a file; none there is fine."""

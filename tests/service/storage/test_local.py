@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from service import ResourceError, StudyError, run_study
+from service.client.lifecycle import create_study
+from service.executors.serial import SerialExecutor
 from service.storage.local import LocalDirectory
 from tests.service.storage.conformance import BackendConformance
+from tests.service.studies import toy_spec
 
 
 class TestConformance(BackendConformance):
@@ -57,3 +62,27 @@ def test_directories_that_a_study_made_are_removed_and_no_others(tmp_path: Path)
     assert list((tmp_path / "mine").iterdir()) == []
     LocalDirectory(str(tmp_path / "mine")).remove_empty(keep=tmp_path / "mine")
     assert (tmp_path / "mine").is_dir(), "it was there before"
+
+
+def test_a_study_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*paths: str) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(StudyError, match=r"cannot be written .*the disk is full"):
+        create_study(toy_spec(), str(tmp_path / "studies" / "toy"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [lambda path: None, Path.mkdir], ids=["new", "empty directory"])
+def test_a_study_without_workers_leaves_what_was_there(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    class Refused(SerialExecutor):
+        def start(self, *arguments: object) -> None:
+            raise ResourceError("no node has that many cores")
+
+    out = tmp_path / "toy"
+    make(out)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ResourceError):
+        run_study(toy_spec(), out, executor=Refused())
+    assert sorted(tmp_path.rglob("*")) == before
