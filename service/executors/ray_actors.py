@@ -15,8 +15,8 @@ from service.errors import StudyError
 from service.executors.base import Notice, Outcome, Reply, Task, train
 from service.executors.ray_cluster import Cluster
 from service.executors.worker import Place, Worker, WorkerSetup
+from service.spec.execution import ExecutionConfig
 from service.spec.plan import Member, Pack
-from service.spec.study_spec import ExecutionConfig
 from trainers.config import ConfigError
 
 CALL_S = 0.2  # how long one call to an actor should take: very short packs are sent several at once

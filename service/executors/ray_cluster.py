@@ -13,7 +13,7 @@ from ray._private.state import state as global_state
 
 from service.errors import ResourceError, StudyError
 from service.executors.base import Notice
-from service.spec.study_spec import ExecutionConfig
+from service.spec.execution import ExecutionConfig
 
 CONNECT_S = 10.0
 EMBEDDED_STORE_BYTES = 200 * 2**20  # only results pass through it

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import re
 import tomllib
@@ -15,15 +16,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 from service.errors import SpecError
+from service.spec.execution import ExecutionConfig
+from service.spec.messages import explain
+from trainers.bounds import at_least, check, require
 from trainers.config import (
-    ConfigError,
+    LOOK_UP,
     DataConfig,
     HyperparameterConfig,
     InnerConfig,
@@ -31,6 +33,7 @@ from trainers.config import (
     OuterConfig,
     TrainConfig,
 )
+from trainers.errors import quoted
 
 ArmName = Literal["initial", "online", "rerun", "grid"]
 ARMS: tuple[ArmName, ...] = ("initial", "online", "rerun", "grid")
@@ -43,7 +46,7 @@ def check_name(name: str) -> str:
     """``name`` if it is a safe path component: it can neither climb out of a storage root nor hide in it."""
     if not NAME.fullmatch(name):
         raise SpecError(
-            f"name = {name!r}: must be 1 to 100 letters, digits, '.', '_' or '-', starting with a letter or digit"
+            f"name = {quoted(name)}: must be 1 to 100 letters, digits, '.', '_' or '-', starting with a letter or digit"
         )
     return name
 
@@ -55,61 +58,16 @@ class GridConfig:
     A hyperparameter that is not named stays at the centre of its box. Every cell is trained with ``replicates`` seeds.
     """
 
-    points: dict[str, int] = field(default_factory=dict)
-    replicates: int = 3
+    points: Annotated[dict[str, int], at_least(1), "how many values, by hyperparameter"] = field(default_factory=dict)
+    replicates: Annotated[int, at_least(1), "how many seeds each cell is trained with"] = 3
 
     def __post_init__(self) -> None:
-        for name, count in self.points.items():
-            if count < 1:
-                raise SpecError(f"grid.points.{name} = {count}: must be at least 1")
-        if self.replicates < 1:
-            raise SpecError(f"grid.replicates = {self.replicates}: must be at least 1")
+        check(self, "grid", SpecError)
 
     @property
     def cells(self) -> int:
         """The number of cells."""
-        product = 1
-        for count in self.points.values():
-            product *= count
-        return product
-
-
-@dataclass(frozen=True)
-class ExecutionConfig:
-    """How the work is done. Nothing here affects the results, so nothing here is hashed.
-
-    ``runs_per_actor`` is the size of a pack, the runs that one actor trains as one batched computation; it is resolved
-    when a study is created and then stays, because the rounding of a batched computation may depend on its size.
-    """
-
-    actors: int | Literal["auto"] = "auto"  # "auto": as many as the cluster has room for, now and later
-    cpus_per_actor: float = 1.0
-    gpus_per_actor: float = 0.0
-    memory_per_actor_gib: float | None = None
-    runs_per_actor: int | Literal["auto"] = 1
-    checkpoint_every: int | None = None  # inner steps between checkpoints; None: a lost run starts again
-    loss_retries: int = 20  # for each run, after losing its worker, actor or node
-    failure_retries: int = 1  # for each run, after an exception in its training
-    resource_timeout_s: float = 0.0  # how long to wait for a node that fits an actor (clusters that scale up)
-
-    def __post_init__(self) -> None:
-        at_least: dict[str, float] = {
-            "actors": 1,
-            "runs_per_actor": 1,
-            "checkpoint_every": 1,
-            "loss_retries": 0,
-            "failure_retries": 0,
-            "gpus_per_actor": 0,
-            "resource_timeout_s": 0,
-        }
-        for key, least in at_least.items():
-            value = getattr(self, key)
-            if value is not None and value != "auto" and value < least:
-                raise SpecError(f"execution.{key} = {value}: must be at least {least:g}")
-        for key in ("cpus_per_actor", "memory_per_actor_gib"):
-            value = getattr(self, key)
-            if value is not None and value <= 0:
-                raise SpecError(f"execution.{key} = {value}: must be above 0")
+        return math.prod(self.points.values())
 
 
 @dataclass(frozen=True)
@@ -122,38 +80,39 @@ class StudySpec:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    name: str
-    seed: int = 0
-    configurations: int = 10
-    replicates: int = 1
-    arms: tuple[ArmName, ...] = ("initial", "online", "rerun")
+    name: Annotated[str, "the study's name: letters, digits, '.', '_' and '-'"]
+    seed: Annotated[int, at_least(0), "decides every random number of the study"] = 0
+    configurations: Annotated[int, at_least(1), "how many random starts there are"] = 10
+    replicates: Annotated[int, at_least(1), "how often each run is repeated, with other initial weights"] = 1
+    arms: Annotated[tuple[ArmName, ...], "what is done with each configuration"] = ("initial", "online", "rerun")
     data: DataConfig = field(default_factory=DataConfig)
     models: tuple[ModelConfig, ...] = (ModelConfig(),)
     hyperparameters: HyperparameterConfig = field(default_factory=HyperparameterConfig)
     inner: InnerConfig = field(default_factory=InnerConfig)
     outer: OuterConfig = field(default_factory=OuterConfig)
-    record_every: int = 100
-    dtype: Literal["float32", "float64"] = "float32"
+    record_every: Annotated[int, at_least(1), "inner steps between two points of a trajectory"] = 100
+    dtype: Annotated[Literal["float32", "float64"], "the floating-point type of the trainings"] = "float32"
     grid: GridConfig = field(default_factory=GridConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
-    trainer: str = "t1t2"
+    trainer: Annotated[str, "'t1t2', or 'module:function' for a trainer of the user's own"] = "t1t2"
 
     def __post_init__(self) -> None:
+        check(self, "", SpecError)
         check_name(self.name)
-        for key, least in {"seed": 0, "configurations": 1, "replicates": 1}.items():
-            if getattr(self, key) < least:
-                raise SpecError(f"{key} = {getattr(self, key)}: must be at least {least}")
-        if not self.arms or len(set(self.arms)) < len(self.arms):
-            raise SpecError(f"arms = {list(self.arms)}: must name one or more of {list(ARMS)}, each once")
-        if "rerun" in self.arms and "online" not in self.arms:
-            raise SpecError(f"arms = {list(self.arms)}: 'rerun' trains with the final values of 'online', so name both")
-        if "grid" in self.arms and not self.grid.points:
+        arms = list(self.arms)
+        once = bool(arms) and len(set(arms)) == len(arms)
+        require(once, "arms", arms, f"one or more of {list(ARMS)}, each once", SpecError)
+        if "rerun" in arms and "online" not in arms:
+            raise SpecError(f"arms = {arms}: 'rerun' trains with the final values of 'online', so name both")
+        if "grid" in arms and not self.grid.points:
             raise SpecError("grid.points: the arm 'grid' needs them, for example { log10_l2 = 5, input_noise_std = 5 }")
-        if self.trainer != "t1t2" and ":" not in self.trainer:
-            raise SpecError(f"trainer = {self.trainer!r}: must be 't1t2' or 'module:function'")
+        known = self.trainer == "t1t2" or LOOK_UP in self.trainer
+        require(known, "trainer", self.trainer, "'t1t2' or 'module:function'", SpecError)
         labels = [model.label for model in self.models]
         if not labels or len(set(labels)) < len(labels):
-            raise SpecError(f"models: give one or more, each with a label of its own in the tables, not {labels}")
+            raise SpecError(
+                f"models: give one or more, each with a label of its own in the tables, not {quoted(labels)}"
+            )
         self.train_configs()
 
     def train_configs(self) -> tuple[TrainConfig, ...]:
@@ -172,9 +131,7 @@ class StudySpec:
             # JSON mode: strict about types, yet a list is a tuple and 1 is a float.
             return _adapter().validate_json(text, strict=True)
         except ValidationError as error:
-            raise SpecError("\n".join(f"{where}: {line}" for line in _explain(error.errors()))) from None
-        except ConfigError as error:
-            raise SpecError(f"{where}: {error}") from None
+            raise SpecError("\n".join(f"{where}: {line}" for line in explain(error, StudySpec))) from None
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved spec: JSON-able, in the structure of the TOML, every default filled in."""
@@ -267,42 +224,3 @@ def _without_unnamed(values: Mapping[str, Any]) -> Mapping[str, Any]:
 @lru_cache(maxsize=1)
 def _adapter() -> TypeAdapter[StudySpec]:
     return TypeAdapter(StudySpec)
-
-
-def _explain(details: list[ErrorDetails]) -> list[str]:
-    """One line for each key: where, what is wrong, what is allowed."""
-    lines: dict[str, str] = {}
-    for detail in details:
-        # In a union such as "int | 'auto'" every branch reports by itself, its type at the end of the path.
-        path = [str(part) for part in detail["loc"]]
-        if path and (path[-1] in ("int", "float") or path[-1].startswith("literal[")):
-            path.pop()
-        where, kind = ".".join(path), detail["type"]
-        wish = detail["msg"].removeprefix("Input should be ")
-        if kind == "unexpected_keyword_argument":
-            lines[where] = f"{where}: unknown key; allowed: {', '.join(_keys(path[:-1]))}"
-        elif kind == "missing":
-            lines[where] = f"{where}: missing"
-        elif kind == "value_error":
-            message = str(detail["ctx"]["error"])
-            lines[where] = message.replace("hyperparameters: [low", f"{where}: [low").replace(
-                "hyperparameters: learning", f"{where}: learning"
-            )
-        elif where in lines:
-            lines[where] += f" or {wish}"
-        else:
-            lines[where] = f"{where} = {json.dumps(detail['input'], default=str)}: must be {wish}"
-    return list(lines.values())
-
-
-def _keys(path: list[str]) -> list[str]:
-    """The keys that the table at ``path`` may have."""
-    kind: Any = StudySpec
-    for part in path:
-        if dataclasses.is_dataclass(kind):
-            kind = get_type_hints(kind)[part]
-        else:  # an element of a list, or a value of a mapping
-            kind = [argument for argument in get_args(kind) if argument is not ...][-1]
-        if get_origin(kind) is UnionType:  # "Range | None"
-            kind = get_args(kind)[0]
-    return [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainers.bounds import settings_of
 from trainers.config import (
     ConfigError,
     DataConfig,
@@ -116,11 +118,15 @@ def test_a_refusal_names_the_value_what_is_allowed_and_where(kind, settings, par
 
 
 NUMBERS = [
-    (where, field.name)
-    for where, kind in KINDS.items()
-    for field in dataclasses.fields(kind)
-    if field.type in ("int", "float")
+    (where, setting.name)
+    for where, table in KINDS.items()
+    for setting in settings_of(table)
+    if setting.kind in (int, float)
 ]
+
+
+def test_the_tables_have_numbers():
+    assert len(NUMBERS) == 20
 
 
 @pytest.mark.parametrize(("where", "name"), NUMBERS, ids=[".".join(n) for n in NUMBERS])
@@ -167,6 +173,31 @@ def test_whole_numbers_may_stand_for_others():
 )
 def test_a_model_has_a_name_in_tables(model, label):
     assert model.label == label
+
+
+ILL_TYPED: list[tuple[type, dict[str, Any], str]] = [
+    (DataConfig, {"root": 3}, "data.root = 3: must be a string or None"),
+    (InnerConfig, {"betas": (0.9,)}, "inner.betas = (0.9,): must be a list of finite numbers"),
+    (InnerConfig, {"learning_rate": 10**400}, "characters): must be a finite number"),
+    (OuterConfig, {"antithetic": 1}, "outer.antithetic = 1: must be true or false"),
+    (HyperparameterConfig, {"log10_l2": (-5, -2)}, "hyperparameters.log10_l2 = (-5, -2): must be a Range or None"),
+    (HyperparameterConfig, {"custom": {"my:flip": 1}}, "{'my:flip': 1}: must be a table of Range objects"),
+    (TrainConfig, {"inner": None}, "inner = None: must be a InnerConfig"),
+]
+
+
+@pytest.mark.parametrize(("kind", "settings", "message"), ILL_TYPED, ids=[m for _, _, m in ILL_TYPED])
+def test_a_value_of_another_type_is_refused(kind, settings, message):
+    with pytest.raises(ConfigError) as caught:
+        kind(**settings)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("table", [*KINDS.values(), Range, HyperparameterConfig], ids=lambda table: table.__name__)
+def test_every_setting_says_what_it_means_in_one_line(table):
+    for setting in settings_of(table):
+        assert setting.meaning, setting.name
+        assert "\n" not in setting.meaning
 
 
 def test_settings_cannot_be_changed_once_made():

@@ -33,6 +33,15 @@ BAD = {
         {"hyperparameters": {"log10_l2": {"low": 2, "high": 1}}},
         "hyperparameters.log10_l2: [low, high] = [2.0, 1.0]: must be finite with low < high",
     ),
+    "a limit of a range": (
+        {"hyperparameters": {"log10_l2": {"low": 0, "high": 1, "learning_rate": -1}}},
+        "hyperparameters.log10_l2.learning_rate = -1.0: must be at least 0",
+    ),
+    "noise in the wrong coordinate": (
+        {"hyperparameters": {"log10_l2": {"low": -1, "high": 1, "coordinate": "variance"}}},
+        "hyperparameters.log10_l2.low = -1.0: must be at least 0 where coordinate = 'variance'",
+    ),
+    "too few points": ({"grid": {"points": {"log10_l2": 0}}}, "grid.points.log10_l2 = 0: must be at least 1"),
     "an arm that is none": ({"arms": ["onlin"]}, "arms.0 = \"onlin\": must be 'initial', 'online', 'rerun' or 'grid'"),
     "an arm twice": ({"arms": ["online", "online"]}, "each once"),
     "rerun without online": ({"arms": ["rerun"]}, "'rerun' trains with the final values of 'online'"),
@@ -58,6 +67,31 @@ def test_bad_input_is_named(case: str) -> None:
         toy_spec(**values)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+LONG = "long" * 2500
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"name": LONG},
+        {"seed": LONG},
+        {"trainer": LONG},
+        {LONG: 1},
+        {"inner": {LONG: 1}},
+        {"inner": {"optimiser": LONG}},
+        {"models": [{"name": LONG}]},
+        {"arms": ["online"] * 2500},
+        {"grid": {"points": {LONG: 0}}},
+        {"hyperparameters": {"custom": {LONG: {"low": 0, "high": 1}}}},
+        {"hyperparameters": {"custom": {f"{LONG}:x": {"low": 0, "high": 1, "scope": "layer"}}}},
+    ],
+)
+def test_what_is_long_is_shortened(values: dict[str, Any]) -> None:
+    with pytest.raises(SpecError) as error:
+        toy_spec(**values)
+    assert len(str(error.value)) < 500
 
 
 def test_every_bad_key_is_named_in_one_error() -> None:
