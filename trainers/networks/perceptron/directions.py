@@ -1,8 +1,9 @@
 """Directions w in the θ-space of stacked perceptrons, layer by layer, and what a derivative along w asks of them.
 
-A gradient of B examples is a sum of B outer products, w_W = δᵀ a. Where B is small beside the layer, a product with w
-is cheaper by way of the [B, B] Gram products of its factors than with the weight-shaped matrix that would first have to
-be formed; where it is large, the other way about. Each layer of a direction is held in the cheaper form.
+A gradient of B examples is a sum of B outer products, w_W = δᵀ a. A product with w can be taken in two ways: by the
+[B, B] Gram products of these factors, or with the weight-shaped matrix w_W, which has to be formed first. The first is
+cheaper where B is small beside the layer, the second where B is large. Each layer of a direction is held in the cheaper
+form.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 from trainers.networks.base import Descent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """A layer's factors of a gradient: ∂C/∂W = δᵀ a."""
 
@@ -23,7 +24,7 @@ class Batch:
     delta: Tensor  # [P, B, out]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Undo:
     """How a layer's θ follows from the θ' at which w was taken: θ = (θ' + η ∂C/∂θ) / keep; without a batch θ = θ'."""
 
@@ -33,7 +34,7 @@ class Undo:
     rate: float = 0.0  # η
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Formed:
     """One layer of w entry by entry."""
 
@@ -53,7 +54,7 @@ class Formed:
         return [(self.weight * weight).sum((1, 2)), (self.bias * bias).sum(1)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Factored:
     """One layer of w as δᵀ a, never formed."""
 
@@ -89,23 +90,23 @@ class Factored:
         return [on_weight, on_bias]
 
     def _gram(self, kind: str, left: Tensor, right: Tensor) -> Tensor:
-        """left rightᵀ [P, B, B]; the latest of its kind is kept, for the dots and the sweeps ask for the same."""
+        """left rightᵀ [P, B, B]. The latest of its kind is kept, because the dots and the sweeps ask for the same."""
         if kind not in self.kept or self.kept[kind][0] is not left:
             self.kept[kind] = left, torch.bmm(left, right.transpose(1, 2))
         return self.kept[kind][1]
 
 
-Layer = Formed | Factored
-Direction = list[Layer]
+LayerDirection = Formed | Factored
+Direction = list[LayerDirection]
 
 
-def gradient_direction(batch: Batch, z: Tensor | None, bias_there: Tensor) -> Layer:
+def gradient_direction(batch: Batch, z: Tensor | None, bias_there: Tensor) -> LayerDirection:
     """∂C/∂W and ∂C/∂b of one layer in the cheaper form, by the multiplications of :meth:`times` and :meth:`back`."""
     rows, (out, fan_in) = batch.a.shape[1], (batch.delta.shape[2], batch.a.shape[2])
     bias = batch.delta.sum(1)
     if 2 * rows * (fan_in + out) < 3 * fan_in * out:
-        return Factored(batch, bias, z, bias_there)
-    return Formed(torch.bmm(batch.delta.transpose(1, 2), batch.a), bias)
+        return Factored(batch=batch, bias=bias, z=z, bias_there=bias_there)
+    return Formed(weight=torch.bmm(batch.delta.transpose(1, 2), batch.a), bias=bias)
 
 
 def dots(w: Direction, layers: list[tuple[Tensor, Tensor]], since: Descent | None) -> Tensor:
@@ -114,7 +115,11 @@ def dots(w: Direction, layers: list[tuple[Tensor, Tensor]], since: Descent | Non
     for layer, (part, (weight, bias)) in enumerate(zip(w, layers, strict=True)):
         undo = None if since is None else Undo()
         if since is not None and since.trace is not None:
-            keep_weight, keep_bias = since.keep[:, 2 * layer], since.keep[:, 2 * layer + 1]
-            undo = Undo(since.trace.batch(layer), keep_weight, keep_bias, since.rate)
+            undo = Undo(
+                batch=since.trace.batch(layer),
+                keep_weight=since.keep[:, 2 * layer],
+                keep_bias=since.keep[:, 2 * layer + 1],
+                rate=since.rate,
+            )
         out += part.dots(weight, bias, undo)
     return torch.stack(out, dim=1)

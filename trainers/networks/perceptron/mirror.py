@@ -1,18 +1,20 @@
 """Examples taken twice, with their input noise ε and with -ε, without a product taken twice.
 
-The inputs of the first layer are [x + n ε; x - n ε] = M [x; ε], M of 2 x 2 blocks: a product with their weights is M
-times that of [x; ε], a gradient is that of Mᵀ δ with [x; ε], and ε W serves for the derivative by n as well.
+The inputs of the first layer are [x + n ε; x - n ε] = M [x; ε], where M consists of 2 x 2 blocks. So a product with the
+weights is M times that of [x; ε], and a gradient is the product of Mᵀ δ with [x; ε]. Half of the first product, ε Wᵀ,
+serves for the derivative by n as well.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
-class Mirror(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Mirror:
     """How a batch of m examples was mirrored; below, t is [P·H, 2 m, out], H tensors for each member."""
 
     std: Tensor  # n [P, 1, 1]
@@ -38,5 +40,5 @@ def mirrored_affine(pair: Tensor, std: Tensor, weight: Tensor, bias: Tensor) -> 
     """What a layer of weight [P, out, in] and bias [P, out] makes of M ``pair``, ``pair`` [x; ε] [P, 2 m, in]."""
     products = torch.bmm(pair, weight.transpose(1, 2))
     moved = products.chunk(2, 1)[1]
-    mirror = Mirror(std, torch.cat([moved, -moved], 1))
+    mirror = Mirror(std=std, moved=torch.cat([moved, -moved], 1))
     return mirror.mixed(products).add_(bias.unsqueeze(1)), mirror

@@ -1,8 +1,7 @@
 """P multilayer perceptrons of one shape as one stacked network, with every derivative in closed form.
 
-No autograd graph is built: an ordinary step is a handful of batched matrix products. Notation, for each member: layer
-l (from 0) computes z_l = a_l W_lᵀ + b_l; a_0 = x + n_0 ε_0 and a_{l+1} = φ(z_l) + n_{l+1} ε_{l+1}; δ_l = ∂C/∂z_l. C is
-the mean cross-entropy of the softmax of the last z with targets q = (1 - s)·onehot + s/classes.
+No autograd graph is built: an ordinary step is a handful of batched matrix products. The notation is that of
+:mod:`trainers.networks.perceptron.trace`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,33 +16,12 @@ from torch import Tensor
 from trainers.config import ModelConfig
 from trainers.hyperparameters import Layout, Parameter
 from trainers.networks.base import Descent
-from trainers.networks.perceptron import second_order as second
+from trainers.networks.perceptron import second_order
 from trainers.networks.perceptron.directions import Batch, Direction, Formed, dots, gradient_direction
-from trainers.networks.perceptron.mirror import Mirror, mirrored_affine
+from trainers.networks.perceptron.trace import Layers, Trace, affine, linearise, log_softmax, logits_of
 from trainers.seeding import Stream, generator
 
 EVALUATION_ROWS = 8192  # examples times members in one chunk of an evaluation: bounds its memory
-
-
-@dataclass
-class Trace:
-    """What one forward and backward pass leaves behind, at θ; enough for every further derivative of that batch."""
-
-    inputs: list[Tensor]  # a_l [P, B, d_l]
-    slopes: list[Tensor]  # φ'(z_l) of each hidden layer [P, B, d_{l+1}]
-    activations: list[Tensor]  # φ(z_l), before noise
-    deltas: list[Tensor]  # δ_l [P, B, d_{l+1}]
-    logits: Tensor  # the last z [P, B, classes]
-    probabilities: Tensor  # their softmax
-    labels: Tensor  # [P, B]
-    noise: list[Tensor | None]  # ε_l [P, B, d_l]
-    layers: list[tuple[Tensor, Tensor]]  # views of the θ that it was taken at
-    activation: str
-    mirror: Mirror | None = None  # inputs[0] is then x with ε below it; all else is of x + n ε and x - n ε
-
-    def batch(self, layer: int) -> Batch:
-        """The factors of ∂C/∂W_l."""
-        return Batch(self.inputs[layer], self.deltas[layer])
 
 
 def parameters_of(input_size: int, hidden: tuple[int, ...], classes: int) -> tuple[Parameter, ...]:
@@ -91,7 +68,7 @@ class StackedMLP:
             parts += [draw.uniform(-bound, bound, weight.shape).ravel(), draw.uniform(-bound, bound, bias.shape)]
         return torch.cat([torch.from_numpy(part) for part in parts])
 
-    def views(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def views(self, flat: Tensor) -> Layers:
         """(W_l, b_l) of every layer as views of ``flat`` [M, N]: shapes [M, out, in] and [M, out]."""
         parts = torch.split(flat, list(self.layout.sizes), dim=1)
         weights = (part.view(len(flat), *p.shape) for part, p in zip(parts[::2], self.parameters[::2], strict=True))
@@ -110,50 +87,28 @@ class StackedMLP:
 
         ``mirrored`` takes each example a second time with -ε; such a trace is for tangents only.
         """
+        layout = self.layout
         noise = noise or [None] * self.layers
-        columns = (self.layout.input_noise, *self.layout.hidden_noise)
-        a, mirror = x, None
-        if mirrored:
-            y = torch.cat([y, y], 1)
-            a = torch.cat([x, x if noise[0] is None else noise[0]], 1)
-            noise = [noise[0], *(None if e is None else torch.cat([e, -e], 1) for e in noise[1:])]
-        inputs, slopes, activations = [], [], []
-        views = self.views(theta)
-        for layer, (weight, bias) in enumerate(views):
-            z = None
-            if (epsilon := noise[layer]) is not None and h is not None:
-                std = h[:, columns[layer], None, None]
-                if mirrored and layer == 0:
-                    z, mirror = mirrored_affine(a, std, weight, bias)
-                else:
-                    a = torch.addcmul(a, epsilon, std)
-            inputs.append(a)
-            if z is None:
-                z = (_logits if layer == self.layers - 1 else _affine)(a, weight, bias)
-            if layer == self.layers - 1:
-                logits = z
-            elif self.activation == "relu":
-                a = z.relu_()
-                slopes.append(a.sign())
-                activations.append(a)
-            else:
-                a = z.tanh_()
-                slopes.append(1 - a * a)
-                activations.append(a)
-        p = _softmax(logits)
-        delta = p.scatter_add(2, y.unsqueeze(2), logits.new_tensor(-1.0).expand(*y.shape, 1))
-        if h is not None and (column := self.layout.label_smoothing) is not None:
-            delta.addcmul_(second.label_slope(y, p), h[:, column, None, None])
-        delta.div_(y.shape[1])
-        deltas = [delta]
-        for layer in range(self.layers - 1, 0, -1):
-            delta = torch.bmm(delta, views[layer][0]).mul_(slopes[layer - 1])
-            deltas.append(delta)
-        return Trace(inputs, slopes, activations, deltas[::-1], logits, p, y, noise, views, self.activation, mirror)
+        columns = (layout.input_noise, *layout.hidden_noise)
+        smoothing = None if h is None or layout.label_smoothing is None else h[:, layout.label_smoothing, None, None]
+        stds = [
+            None if h is None or epsilon is None else h[:, column, None, None]
+            for column, epsilon in zip(columns, noise, strict=True)
+        ]
+        return linearise(
+            self.views(theta),
+            self.activation,
+            x=x,
+            labels=y,
+            noise=noise,
+            stds=stds,
+            smoothing=smoothing,
+            mirrored=mirrored,
+        )
 
     def loss(self, trace: Trace) -> Tensor:
         """Mean cross-entropy of the traced batch against the labels, [P]."""
-        return -_log_softmax(trace.logits).gather(2, trace.labels.unsqueeze(2)).mean((1, 2))
+        return -log_softmax(trace.logits).gather(2, trace.labels.unsqueeze(2)).mean((1, 2))
 
     def gradient(self, trace: Trace) -> Tensor:
         """∇θ C of the traced batch, [P, N]."""
@@ -178,13 +133,13 @@ class StackedMLP:
         # δ is 0 where φ'(z) = 0, so that of a rectified z φ(z) serves as well; tanh leaves nothing of z.
         z = [*(trace.activations if self.activation == "relu" else [None] * len(trace.activations)), trace.logits]
         return [
-            gradient_direction(Batch(a, scale * delta), z_l, bias)
+            gradient_direction(Batch(a=a, delta=scale * delta), z_l, bias)
             for a, delta, z_l, (_, bias) in zip(trace.inputs, trace.deltas, z, trace.layers, strict=True)
         ]
 
     def direction(self, w: Tensor) -> Direction:
         """The direction w [P, N]."""
-        return [Formed(weight, bias) for weight, bias in self.views(w)]
+        return [Formed(weight=weight, bias=bias) for weight, bias in self.views(w)]
 
     def dots(self, theta: Tensor, w: Direction, since: Descent | None = None) -> Tensor:
         """Σ w_j θ_j over each of the K parameter tensors, [P, K]; to know the step from θ to w spares products."""
@@ -192,7 +147,7 @@ class StackedMLP:
 
     def mixed_vjp(self, trace: Trace, w: Direction) -> Tensor:
         """<w, ∂_h ∇θ C> for every noise and smoothing column, [P, H]; 0 in the λ columns."""
-        return second.mixed_vjp(trace, w, self.layout)
+        return second_order.mixed_vjp(trace, w, self.layout)
 
     def tangent(self, trace: Trace, z: Tensor, examples: int, direct: Tensor | None) -> Tensor:
         """∇²θ C z_h + ``direct``_h ∂_h ∇θ C for each of H directions z [P, H, N].
@@ -202,7 +157,7 @@ class StackedMLP:
         """
         out = torch.empty_like(z)
         out_views = self.views(out.view(-1, self.size))
-        for part in second.tangents(trace, self.views(z.view(-1, self.size)), examples, self.layout, direct):
+        for part in second_order.tangents(trace, self.views(z.view(-1, self.size)), examples, self.layout, direct):
             part.add_to(*out_views[part.layer], beta=0, alpha=1)
         return out
 
@@ -213,10 +168,10 @@ class StackedMLP:
 
         z_h ← (I - η (∇²θ C + s)) ``fade`` z_h - η ``direct``_h ∂_h ∇θ C.
         """
-        views = self.views(z.view(-1, self.size))
+        layers = self.views(z.view(-1, self.size))
         keep = (fade * (1 - rate * strengths)).repeat_interleave(z.shape[1], 0)
-        for part in second.tangents(trace, views, examples, self.layout, direct, fade):
-            weight, bias = views[part.layer]
+        for part in second_order.tangents(trace, layers, examples, self.layout, direct, fade):
+            weight, bias = layers[part.layer]
             weight.mul_(keep[:, 2 * part.layer, None, None])
             bias.mul_(keep[:, 2 * part.layer + 1, None])
             part.add_to(weight, bias, beta=1, alpha=-rate)
@@ -230,29 +185,9 @@ class StackedMLP:
             a = xs.expand(len(theta), *xs.shape)
             *hidden, last = self.views(theta)
             for weight, bias in hidden:
-                a = _affine(a, weight, bias)
+                a = affine(a, weight, bias)
                 a = a.relu_() if self.activation == "relu" else a.tanh_()
-            log_p, labels = _log_softmax(_logits(a, *last)), ys.expand(len(theta), -1)
+            log_p, labels = log_softmax(logits_of(a, *last)), ys.expand(len(theta), -1)
             loss -= log_p.gather(2, labels.unsqueeze(2)).sum((1, 2))
             wrong += (log_p.argmax(2) != labels).sum(1)
         return loss / len(y), wrong / len(y)
-
-
-def _affine(a: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """a Wᵀ + b, [P, B, out]."""
-    return torch.baddbmm(bias.unsqueeze(1), a, weight.transpose(1, 2))
-
-
-def _logits(a: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The same of the last layer, laid out with the examples last."""
-    return torch.baddbmm(bias.unsqueeze(2), weight, a.transpose(1, 2)).transpose(1, 2)
-
-
-def _softmax(z: Tensor) -> Tensor:
-    """Over the classes; torch's is several times quicker across a long inner dimension than along a short last one."""
-    return torch.softmax(z.transpose(1, 2), 1).transpose(1, 2)
-
-
-def _log_softmax(z: Tensor) -> Tensor:
-    """The same."""
-    return torch.log_softmax(z.transpose(1, 2), 1).transpose(1, 2)

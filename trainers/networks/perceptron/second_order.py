@@ -1,21 +1,20 @@
 """Second derivatives of stacked perceptrons, by sweeps of the R-operator (Pearlmutter, 1994).
 
-Notation as in ``network``; a dot is the derivative along a direction of θ, of the hyperparameters, or both.
+The notation is that of :mod:`trainers.networks.perceptron.trace`. A dot is the derivative along a direction of θ, of
+the hyperparameters, or of both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trainers.hyperparameters import Layout
 from trainers.networks.perceptron.directions import Direction
-
-if TYPE_CHECKING:
-    from trainers.networks.perceptron.network import Trace
+from trainers.networks.perceptron.trace import Layers, Trace, label_slope
 
 
 def mixed_vjp(trace: Trace, w: Direction, layout: Layout) -> Tensor:
@@ -56,13 +55,14 @@ def mixed_vjp(trace: Trace, w: Direction, layout: Layout) -> Tensor:
     return out
 
 
-class LayerTangent(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class LayerTangent:
     """The tangents of ∂C/∂W and ∂C/∂b of one layer, for H directions of each member: Σ lᵀ r, and a vector."""
 
     layer: int
     factors: list[tuple[Tensor, Tensor]]  # l [P·H, m, out]; r [P·H, m, in], or [P, m, in] where the directions share it
-    own: tuple[int, Tensor, Tensor] | None  # one direction has lᵀ r besides: which, l [P, m, out], r [P, m, in]
     bias: Tensor  # [P·H, out]
+    own: tuple[int, Tensor, Tensor] | None = None  # one direction has lᵀ r besides: which, l [P, m, out], r [P, m, in]
 
     def add_to(self, weight: Tensor, bias: Tensor, beta: float, alpha: float) -> None:
         """``beta`` times what is there plus ``alpha`` times the tangents, in place on [P·H, out, in] and [P·H, out]."""
@@ -80,100 +80,143 @@ class LayerTangent(NamedTuple):
             bias.mul_(beta).add_(self.bias, alpha=alpha)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Sweep:
+    """What the forward and the backward sweep share: H directions of each of P members, and m examples of a batch."""
+
+    trace: Trace
+    z: Layers  # the directions, [P·H, out, in] and [P·H, out]
+    layout: Layout
+    direct: Tensor | None  # [P, H]
+    fade: float
+    members: int  # P
+    directions: int  # H
+    examples: int  # m
+
+    def part(self, t: Tensor) -> Tensor:
+        """The first m examples."""
+        return t[:, : self.examples]
+
+    def each(self, t: Tensor) -> Tensor:
+        """The first m examples for each direction, [P, B, d] → [P·H, m, d]."""
+        part = self.part(t)
+        return part.unsqueeze(1).expand(self.members, self.directions, *part.shape[1:]).flatten(0, 1)
+
+    def fold(self, t: Tensor) -> Tensor:
+        """[P·H, m, d] → [P, H·m, d]: one product with the member's own weights."""
+        return t.view(self.members, self.directions * self.examples, -1)
+
+    def weights(self, column: int) -> Tensor:
+        """How much the direct part of a hyperparameter counts, [P, 1, 1]."""
+        assert self.direct is not None
+        return self.direct[:, column, None, None]
+
+    def noise(self, layer: int) -> tuple[int, Tensor] | None:
+        """The column whose noise acts on a_l, and its ε; None where no direct part is wanted of it."""
+        column, epsilon = _noise_column(self.layout, layer), self.trace.noise[layer]
+        if self.direct is None or column is None or epsilon is None:
+            return None
+        return column, self.part(epsilon)
+
+
 def tangents(
-    trace: Trace,
-    z: list[tuple[Tensor, Tensor]],
-    examples: int,
-    layout: Layout,
-    direct: Tensor | None,
-    fade: float = 1.0,
+    trace: Trace, z: Layers, examples: int, layout: Layout, direct: Tensor | None, fade: float = 1.0
 ) -> Iterator[LayerTangent]:
     """``fade`` ∇²θ C z_h + ``direct``_h ∂_h ∇θ C on the first ``examples`` of the batch, from the last layer down.
 
-    ``z`` holds H directions of each member layer by layer, [P·H, out, in] and [P·H, out]; once the tangent of a layer
-    is given, it is not looked at there any more. ``direct`` [P, H] weighs the second term; None leaves it out. The λ
-    columns get no direct part here. Of a mirrored trace, ``examples`` are all.
+    ``z`` holds H directions of each member layer by layer, [P·H, out, in] and [P·H, out]. Once the tangent of a layer
+    is given, ``z`` is not read there any more, so that the caller may overwrite it. ``direct`` [P, H] weighs the second
+    term; None leaves it out. The λ columns get no direct part here. Of a mirrored trace, ``examples`` are all.
     """
-    members, m, mirror = len(trace.labels), examples, trace.mirror
-    directions = len(z[0][0]) // members
+    members = len(trace.labels)
+    sweep = _Sweep(
+        trace=trace,
+        z=z,
+        layout=layout,
+        direct=direct,
+        fade=fade,
+        members=members,
+        directions=len(z[0][0]) // members,
+        examples=examples,
+    )
+    # The first inputs, as a rule the widest, are the same for all directions and are not copied for each.
+    inputs = [sweep.part(trace.inputs[0]), *map(sweep.each, trace.inputs[1:])]
+    z_dots, a_dots = _forward(sweep, inputs)
+    delta_dot = _last_delta_dot(sweep, z_dots[-1])
     scale = trace.labels.shape[1] / examples
-    last = len(trace.layers) - 1
+    for layer in range(len(trace.layers) - 1, 0, -1):
+        here, deltas = delta_dot, sweep.each(trace.deltas[layer]).mul(scale)
+        delta_dot = torch.bmm(sweep.fold(delta_dot), trace.layers[layer][0]).view(len(here), examples, -1)
+        delta_dot.baddbmm_(deltas, z[layer][0], alpha=fade).mul_(sweep.each(trace.slopes[layer - 1]))
+        if trace.activation == "tanh":  # φ'' = -2 φ φ'
+            bend = sweep.each(trace.activations[layer - 1]) * z_dots[layer - 1]
+            delta_dot.addcmul_(sweep.each(trace.deltas[layer - 1]), bend, value=-2 * scale)
+        factors = [(here, inputs[layer]), (deltas, a_dots[layer - 1])]
+        yield LayerTangent(layer=layer, factors=factors, bias=here.sum(1))
+    yield _first_tangent(sweep, delta_dot, inputs[0], scale)
 
-    def part(t: Tensor) -> Tensor:
-        return t[:, :m]
 
-    def each(t: Tensor) -> Tensor:  # [P, m, d] → [P·H, m, d]
-        return t[:, None, :m].expand(members, directions, *part(t).shape[1:]).flatten(0, 1)
-
-    def fold(t: Tensor) -> Tensor:  # [P·H, m, d] → [P, H·m, d]: one product with the member's own weights
-        return t.view(members, directions * m, -1)
-
-    def weights(column: int) -> Tensor:
-        assert direct is not None
-        return direct[:, column, None, None]
-
-    def moved_by(layer: int) -> tuple[int, Tensor] | None:  # the column whose noise acts on a_l, and its ε
-        column, epsilon = _noise_column(layout, layer), trace.noise[layer]
-        return (column, part(epsilon)) if direct is not None and column is not None and epsilon is not None else None
-
-    z_dots: list[Tensor] = []
-    a_dots: list[Tensor] = []
-    inputs = [part(trace.inputs[0]), *map(each, trace.inputs[1:])]  # the first, the widest as a rule, without copies
-    for layer, (weight, _) in enumerate(trace.layers):
-        z_weight, z_bias = z[layer][0].transpose(1, 2), z[layer][1].unsqueeze(1)
-        noise = moved_by(layer)
-        if layer == 0:
-            along = torch.stack([torch.bmm(inputs[0], w) for w in _split(z_weight, members)], 1).flatten(0, 1)
-            along = along if mirror is None else mirror.mixed(along)
-            z_dot = along.add_(z_bias).mul_(fade)
-            if noise is not None:
-                by, epsilon = noise
-                moved = torch.bmm(epsilon, weight.transpose(1, 2)) if mirror is None else mirror.moved
-                _split(z_dot, members)[by].addcmul_(moved, weights(by))
-        else:
-            a_dot = z_dots[-1] * each(trace.slopes[layer - 1])
-            if noise is not None:
-                by, epsilon = noise
-                _split(a_dot, members)[by].addcmul_(epsilon, weights(by))
-            a_dots.append(a_dot)
-            z_dot = torch.baddbmm(z_bias, inputs[layer], z_weight, beta=fade, alpha=fade)
-            fold(z_dot).baddbmm_(fold(a_dot), weight.transpose(1, 2))
+def _forward(sweep: _Sweep, inputs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """ż_l of every layer and ȧ_l of every layer but the first, [P·H, m, d]."""
+    z_dots, a_dots = [_first_z_dot(sweep, inputs[0])], []
+    for layer in range(1, len(inputs)):
+        a_dot = z_dots[-1] * sweep.each(sweep.trace.slopes[layer - 1])
+        if (noise := sweep.noise(layer)) is not None:
+            column, epsilon = noise
+            _split(a_dot, sweep.members)[column].addcmul_(epsilon, sweep.weights(column))
+        a_dots.append(a_dot)
+        z_weight, z_bias = sweep.z[layer][0].transpose(1, 2), sweep.z[layer][1].unsqueeze(1)
+        z_dot = torch.baddbmm(z_bias, inputs[layer], z_weight, beta=sweep.fade, alpha=sweep.fade)
+        sweep.fold(z_dot).baddbmm_(sweep.fold(a_dot), sweep.trace.layers[layer][0].transpose(1, 2))
         z_dots.append(z_dot)
-    delta_dot = _softmax_dot(each(trace.probabilities), z_dots[-1]).contiguous()
-    if direct is not None and (column := layout.label_smoothing) is not None:
-        _split(delta_dot, members)[column].addcmul_(part(label_slope(trace.labels, trace.logits)), weights(column))
-    delta_dot.div_(m)
-    for layer in range(last, 0, -1):
-        here, deltas = delta_dot, each(trace.deltas[layer]).mul(scale)
-        delta_dot = torch.bmm(fold(delta_dot), trace.layers[layer][0]).view(members * directions, m, -1)
-        delta_dot.baddbmm_(deltas, z[layer][0], alpha=fade).mul_(each(trace.slopes[layer - 1]))
-        if trace.activation == "tanh":
-            bend = each(trace.activations[layer - 1]) * z_dots[layer - 1]
-            delta_dot.addcmul_(each(trace.deltas[layer - 1]), bend, value=-2 * scale)
-        yield LayerTangent(layer, [(here, inputs[layer]), (deltas, a_dots[layer - 1])], None, here.sum(1))
-    bias, drawn = delta_dot.sum(1), None
+    return z_dots, a_dots
+
+
+def _first_z_dot(sweep: _Sweep, inputs: Tensor) -> Tensor:
+    """ż_0 from the inputs [P, m, d], [P·H, m, out]."""
+    trace, (z_weight, z_bias) = sweep.trace, sweep.z[0]
+    mirror = trace.mirror
+    products = [torch.bmm(inputs, w) for w in _split(z_weight.transpose(1, 2), sweep.members)]
+    along = torch.stack(products, 1).flatten(0, 1)
+    along = along if mirror is None else mirror.mixed(along)
+    z_dot = along.add_(z_bias.unsqueeze(1)).mul_(sweep.fade)
+    if (noise := sweep.noise(0)) is not None:
+        column, epsilon = noise
+        moved = torch.bmm(epsilon, trace.layers[0][0].transpose(1, 2)) if mirror is None else mirror.moved
+        _split(z_dot, sweep.members)[column].addcmul_(moved, sweep.weights(column))
+    return z_dot
+
+
+def _last_delta_dot(sweep: _Sweep, z_dot: Tensor) -> Tensor:
+    """δ̇ of the last layer from its ż, [P·H, m, classes]."""
+    trace = sweep.trace
+    delta_dot = _softmax_dot(sweep.each(trace.probabilities), z_dot).contiguous()
+    if sweep.direct is not None and (column := sweep.layout.label_smoothing) is not None:
+        slope = sweep.part(label_slope(trace.labels, trace.logits))
+        _split(delta_dot, sweep.members)[column].addcmul_(slope, sweep.weights(column))
+    return delta_dot.div_(sweep.examples)
+
+
+def _first_tangent(sweep: _Sweep, delta_dot: Tensor, inputs: Tensor, scale: float) -> LayerTangent:
+    """The tangent of the first layer from its δ̇ [P·H, m, out] and inputs [P, m, d]; ``scale`` is B / m."""
+    mirror, deltas = sweep.trace.mirror, sweep.trace.deltas[0]
+    bias, own = delta_dot.sum(1), None
     if mirror is not None:
         delta_dot = mirror.mixed_back(delta_dot)
-    if (noise := moved_by(0)) is not None:
-        by, epsilon = noise
+    if (noise := sweep.noise(0)) is not None:
+        column, epsilon = noise
         if mirror is None:
-            drawn = by, part(trace.deltas[0]) * (scale * weights(by)), epsilon
+            own = column, sweep.part(deltas) * (scale * sweep.weights(column)), epsilon
         else:
-            plus, minus = trace.deltas[0].chunk(2, 1)
-            _split(delta_dot, members)[by].chunk(2, 1)[1].addcmul_(plus - minus, weights(by))
-    yield LayerTangent(0, [(delta_dot, inputs[0])], drawn, bias)
+            plus, minus = deltas.chunk(2, 1)
+            on_epsilon = _split(delta_dot, sweep.members)[column].chunk(2, 1)[1]
+            on_epsilon.addcmul_(plus - minus, sweep.weights(column))
+    return LayerTangent(layer=0, factors=[(delta_dot, inputs)], bias=bias, own=own)
 
 
 def _split(t: Tensor, members: int) -> list[Tensor]:
     """[P·H, ...] as H views [P, ...]."""
     return list(t.view(members, -1, *t.shape[1:]).unbind(1))
-
-
-def label_slope(labels: Tensor, logits: Tensor) -> Tensor:
-    """-∂q/∂s = onehot - 1/classes, [P, B, classes]."""
-    classes = logits.shape[2]
-    share = 1 / classes
-    return logits.new_full((*labels.shape, classes), -share).scatter_(2, labels.unsqueeze(2), 1 - share)
 
 
 def _noise_column(layout: Layout, layer: int) -> int | None:
