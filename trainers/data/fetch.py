@@ -15,6 +15,7 @@ from pathlib import Path
 
 from trainers.config import ConfigError
 from trainers.data.split import TORCHVISION_FOLDERS
+from trainers.errors import quoted
 
 MIRROR_VARIABLE = "T1T2_MIRROR"
 
@@ -58,10 +59,12 @@ def fetch(name: str, root: str | Path, mirror: str | None = None, progress: bool
     name, mirror or ``root`` that cannot be used, and :class:`FetchError` if the files cannot be had.
     """
     if name not in URLS:
-        raise ConfigError(f"data set {name!r}: must be one of {', '.join(URLS)}, the ones that can be fetched")
+        raise ConfigError(f"data set {quoted(name)}: must be one of {', '.join(URLS)}, the ones that can be fetched")
     mirror = mirror or os.environ.get(MIRROR_VARIABLE)
     if mirror and not mirror.startswith(("http://", "https://")):
-        raise ConfigError(f"mirror {mirror!r} (the option or {MIRROR_VARIABLE}): must begin with http:// or https://")
+        raise ConfigError(
+            f"mirror {quoted(mirror)} (the option or {MIRROR_VARIABLE}): must begin with http:// or https://"
+        )
     urls = (f"{mirror.rstrip('/')}/{name}",) if mirror else URLS[name]
     folder = Path(os.path.expanduser(root)) / TORCHVISION_FOLDERS[name]
     try:

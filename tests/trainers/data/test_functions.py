@@ -69,9 +69,9 @@ def test_a_function_may_give_one_pool_or_its_own_test_samples(tmp_path: Path, mo
         ("Samples(np.zeros((4, 2), int), y, 2)", "x is int64: must be float32 (images in [0, 1]) or uint8"),
         ("Samples([[0.0]], y, 2)", "x and y are list and ndarray: must be NumPy arrays"),
         ("Samples(np.zeros((4, 2)), 0 * y, 1)", "classes = 1: must be at least 2"),
-        ("(np.zeros((4, 2)), y)", "returned ndarray, ndarray: must be trainers.data.split.Samples, or a pair of them"),
-        ("None", "returned NoneType: must be trainers.data.split.Samples"),
-        ("()", "returned an empty tuple: must be trainers.data.split.Samples"),
+        ("(np.zeros((4, 2)), y)", "returned ndarray, ndarray: must be trainers.data.Samples, or a pair of them"),
+        ("None", "returned NoneType: must be trainers.data.Samples"),
+        ("()", "returned an empty tuple: must be trainers.data.Samples"),
         (
             "(Samples(np.zeros((4, 2)), y, 2), Samples(np.zeros((4, 3)), y, 2))",
             "training samples are float32 [4, 2] in 2 classes and test samples float32 [4, 3] in 2: must agree",

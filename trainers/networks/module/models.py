@@ -7,14 +7,15 @@ attribute ``noise_sites``, the submodules whose outputs take it: ``noise_sites =
 
 from __future__ import annotations
 
-import importlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 
 from torch import Tensor, nn
 
 from trainers.config import LOOK_UP, ConfigError, ModelConfig
+from trainers.errors import quoted
 from trainers.hyperparameters import Parameter
+from trainers.references import resolve
 
 Factory = Callable[[], nn.Module]
 Moments = tuple[Tensor, Tensor]  # mean and variance
@@ -127,7 +128,7 @@ def cnn(model: ModelConfig, input_shape: tuple[int, ...], classes: int) -> nn.Mo
     stages = len(model.channels)
     if min(height, width) >> stages == 0:
         raise ConfigError(
-            f"models.channels = {list(model.channels)}: {stages} halvings leave nothing of images of "
+            f"models.channels = {quoted(list(model.channels))}: {stages} halvings leave nothing of images of "
             f"{height}×{width}: must be at most {min(height, width).bit_length() - 1} stages"
         )
     layers: dict[str, nn.Module] = {}
@@ -147,19 +148,15 @@ def _activation(model: ModelConfig) -> nn.Module:
 
 def _users(name: str, input_shape: tuple[int, ...], classes: int) -> Factory:
     """The user's ``module:function``, called with the shape of an input and the number of classes."""
-    where = f"models.name = {name!r}"
-    module, _, function = name.partition(LOOK_UP)
-    try:
-        call = getattr(importlib.import_module(module), function)
-    except Exception as error:  # importing runs the user's own code, so anything may come
-        raise ConfigError(f"{where}: cannot be imported ({type(error).__name__}: {error})") from error
+    where = f"models.name = {quoted(name)}"
+    call = resolve(name, "models.name")
     if not callable(call):
         raise ConfigError(f"{where}: is a {type(call).__name__}: must be a function of (input_shape, classes)")
 
     def make() -> nn.Module:
         try:
             made = call(input_shape, classes)
-        except Exception as error:  # likewise
+        except Exception as error:  # the user's own code, so anything may come
             raise ConfigError(
                 f"{where}: the function raised {type(error).__name__} for input_shape = {input_shape}, "
                 f"classes = {classes}: {error}"

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from trainers.config import ConfigError, TrainConfig
+from trainers.errors import quoted, shortened
+from trainers.hyperparameters import Layout
+from trainers.networks.base import Network
 from trainers.networks.module.models import Statistics
-
-if TYPE_CHECKING:
-    from trainers.networks.module.network import StackedModule
 
 ROWS = 4  # examples of a trial
 
 
 def check_parameters(name: str, module: nn.Module, twin: nn.Module) -> None:
     """Every parameter is a trainable float tensor with values; ``twin``, made from the same seed, has the same."""
-    where = f"models.name = {name!r}"
+    where = f"models.name = {quoted(name)}"
     parameters, others = dict(module.named_parameters()), dict(twin.named_parameters())
     if not parameters:
         raise ConfigError(f"{where}: the module has no parameters to train")
@@ -46,7 +45,7 @@ def check_forward(
     Returns the noise sites of the hidden layers by name, each with the shape of one example; empty where the
     configuration asks for no noise on hidden layers.
     """
-    where = f"models.name = {config.model.name!r}"
+    where = f"models.name = {quoted(config.model.name)}"
     x = sample[:ROWS].to(next(module.parameters()))
     names: tuple[str, ...] = getattr(module, "noise_sites", ()) if config.hyperparameters.hidden_noise_std else ()
     if config.hyperparameters.hidden_noise_std and not names:
@@ -62,7 +61,7 @@ def check_forward(
             site = module.get_submodule(name)
         except AttributeError:
             raise ConfigError(
-                f"{where}: noise_sites names {name!r}, which is no submodule: must be among "
+                f"{where}: noise_sites names {quoted(name)}, which is no submodule: must be among "
                 f"{[n for n, _ in module.named_modules() if n]}"
             ) from None
         handles.append(site.register_forward_hook(lambda _m, _i, out, seen=outputs[name]: seen.append(out)))
@@ -133,21 +132,22 @@ def _site_shape(where: str, name: str, seen: list[object], rows: int) -> tuple[i
     output = seen[0] if calls == 1 else None
     if not isinstance(output, Tensor) or len(output) != rows:
         raise ConfigError(
-            f"{where}: noise_sites names {name!r}, called {calls} times in a forward pass: must be "
+            f"{where}: noise_sites names {quoted(name)}, called {calls} times in a forward pass: must be "
             "called once and give one tensor [B, ...]"
         )
     return tuple(output.shape[1:])
 
 
-def check_derivatives(config: TrainConfig, network: StackedModule, tangents: bool) -> None:
+def check_derivatives(
+    config: TrainConfig, network: Network, *, layout: Layout, sample: Tensor, classes: int, tangents: bool
+) -> None:
     """The derivatives that the estimator needs exist, and the gradient depends on every custom hyperparameter.
 
-    ``tangents`` says whether it needs those of ``Network.tangent``.
+    ``sample`` are inputs [M, ...] of T1; ``tangents`` says whether the estimator needs those of ``Network.tangent``.
     """
-    layout = network.layout
     draw = torch.Generator().manual_seed(0)
-    x = network.sample[:ROWS].double().unsqueeze(0)
-    y = (torch.arange(x.shape[1]) % network.classes).unsqueeze(0)
+    x = sample[:ROWS].double().unsqueeze(0)
+    y = (torch.arange(x.shape[1]) % classes).unsqueeze(0)
     theta = network.initial(0).unsqueeze(0)
     noise = [
         None if shape is None else torch.randn(1, x.shape[1], *shape, generator=draw, dtype=x.dtype)
@@ -167,14 +167,14 @@ def check_derivatives(config: TrainConfig, network: StackedModule, tangents: boo
         except Exception as error:  # the user's own code, so anything may come
             culprits = [config.model.name, *config.hyperparameters.custom]
             raise ConfigError(
-                f"outer.estimator = {config.outer.estimator!r}: the loss of {', '.join(culprits)} cannot "
+                f"outer.estimator = {config.outer.estimator!r}: the loss of {shortened(', '.join(culprits))} cannot "
                 f"be differentiated as it needs ({type(error).__name__}: {error})"
             ) from error
     for (column, _), name in zip(layout.custom, config.hyperparameters.custom, strict=True):
         found = [float(slope[column]) for slope in slopes]
         if not all(map(math.isfinite, found)) or not any(found):
             raise ConfigError(
-                f"hyperparameters.custom = {name!r}: at three values of its box the gradient's derivative with respect "
-                f"to the value, along a random direction, is {found}: must be finite and not always 0; let the value "
-                "act on the training by differentiable operations of torch"
+                f"hyperparameters.custom = {quoted(name)}: at three values of its box the gradient's derivative with "
+                f"respect to the value, along a random direction, is {found}: must be finite and not always 0; let the "
+                "value act on the training by differentiable operations of torch"
             )
