@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 LONGEST_QUOTE = 80  # characters
+LONGEST_PATH = 300  # a path is longer than other values, and is of no use in part
 
 
 class ConfigError(ValueError):
     """A setting that cannot be used. The message names the value, what is allowed, and where."""
 
 
-def quoted(value: object) -> str:
+def quoted(value: object, longest: int = LONGEST_QUOTE) -> str:
     """The value as a message shows it: its ``repr``, shortened."""
-    return shortened(repr(value))
+    return shortened(repr(value), longest)
 
 
-def shortened(text: str) -> str:
-    """``text`` in at most 80 characters: of a longer one the beginning, the end, and how long it is."""
-    if len(text) <= LONGEST_QUOTE:
+def shortened(text: str, longest: int = LONGEST_QUOTE) -> str:
+    """``text`` in at most ``longest`` characters: of a longer one the beginning, the end, and how long it is."""
+    if len(text) <= longest:
         return text
     length = f" ({len(text)} characters)"
-    return f"{text[: LONGEST_QUOTE - 13 - len(length)]} … {text[-10:]}{length}"
+    return f"{text[: longest - 13 - len(length)]} … {text[-10:]}{length}"

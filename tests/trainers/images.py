@@ -26,7 +26,17 @@ def image_split(seed: int = 0, shape: tuple[int, ...] = (1, 4, 4), classes: int 
         (draw.normal(size=(n, *shape)).astype(np.float32), draw.integers(0, classes, n).astype(np.int64))
         for n in (24, 13, 10)
     ]
-    return Split(*[array for part in parts for array in part], classes=classes, data_hash=f"images-{seed}")
+    (t1_x, t1_y), (t2_x, t2_y), (test_x, test_y) = parts
+    return Split(
+        t1_x=t1_x,
+        t1_y=t1_y,
+        t2_x=t2_x,
+        t2_y=t2_y,
+        test_x=test_x,
+        test_y=test_y,
+        classes=classes,
+        data_hash=f"images-{seed}",
+    )
 
 
 def image_config(

@@ -22,7 +22,17 @@ def random_split(seed: int, sizes: tuple[int, int, int] = (24, 13, 10), features
         (draw.normal(size=(n, features)).astype(np.float32), draw.integers(0, classes, n).astype(np.int64))
         for n in sizes
     ]
-    return Split(*[array for part in parts for array in part], classes=classes, data_hash=f"random-{seed}")
+    (t1_x, t1_y), (t2_x, t2_y), (test_x, test_y) = parts
+    return Split(
+        t1_x=t1_x,
+        t1_y=t1_y,
+        t2_x=t2_x,
+        t2_y=t2_y,
+        test_x=test_x,
+        test_y=test_y,
+        classes=classes,
+        data_hash=f"random-{seed}",
+    )
 
 
 PLAIN: dict[str, Any] = {  # one exact step after each inner step, and no economies where it is ``forward``

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trainers.config import ConfigError
-from trainers.data.split import TORCHVISION_FOLDERS
-from trainers.errors import quoted
+from trainers.data.samples import TORCHVISION_FOLDERS
+from trainers.errors import LONGEST_PATH, quoted, shortened
 
 MIRROR_VARIABLE = "T1T2_MIRROR"
 
@@ -70,7 +70,8 @@ def fetch(name: str, root: str | Path, mirror: str | None = None, progress: bool
     try:
         download(SHA256[name], urls, folder, progress)
     except OSError as error:
-        raise ConfigError(f"{error.filename or folder}: cannot be written ({error.strerror or error})") from error
+        path = shortened(str(error.filename or folder), LONGEST_PATH)
+        raise ConfigError(f"{path}: cannot be written ({error.strerror or error})") from error
     return folder
 
 

@@ -1,4 +1,4 @@
-"""The models that come along, what becomes of a user's, and which modules are refused."""
+"""The models that come along, and what becomes of a user's."""
 
 from __future__ import annotations
 
@@ -105,48 +105,6 @@ def test_a_module_without_marks_takes_no_hidden_noise_and_its_input_noise_as_any
         build_problem(image_config(users("with_batch_norm"), noisy), image_split())
 
 
-def flat(input_shape, classes, *layers):
-    """A linear classifier with layers before it."""
-    size = torch.Size(input_shape).numel()
-    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(size, classes))
-
-
-def too_narrow(input_shape, classes):
-    return nn.Sequential(nn.Flatten(), nn.Linear(7, classes))
-
-
-def too_many_logits(input_shape, classes):
-    return flat(input_shape, classes + 1)
-
-
-def pair(input_shape, classes):
-    module = flat(input_shape, classes)
-    module.register_forward_hook(lambda _module, _inputs, output: (output, output))
-    return module
-
-
-def dropout(input_shape, classes):
-    return flat(input_shape, classes, nn.Dropout(0.5))
-
-
-def tracking(input_shape, classes):
-    return nn.Sequential(nn.InstanceNorm2d(input_shape[0], track_running_stats=True), flat(input_shape, classes))
-
-
-def lazy(input_shape, classes):
-    return nn.Sequential(nn.Flatten(), nn.LazyLinear(classes))
-
-
-def frozen(input_shape, classes):
-    module = flat(input_shape, classes)
-    module[1].bias.requires_grad_(False)
-    return module
-
-
-def nothing_to_train(input_shape, classes):
-    return nn.Flatten()
-
-
 def raising(input_shape, classes):
     raise RuntimeError("no such weather")
 
@@ -155,81 +113,23 @@ def a_function(input_shape, classes):
     return torch.tanh
 
 
-class Branching(nn.Module):
-    """Decides by its data."""
-
-    def __init__(self, inputs, classes):
-        super().__init__()
-        self.layer = nn.Linear(inputs, classes)
-
-    def forward(self, x):
-        out = self.layer(x.flatten(1))
-        return out if out.sum() > 0 else -out
-
-
-def branching(input_shape, classes):
-    return Branching(torch.Size(input_shape).numel(), classes)
-
-
-SEEDS = iter(range(1000))
-
-
-def another_generator(input_shape, classes):
-    module = flat(input_shape, classes)
-    nn.init.normal_(module[1].weight, generator=torch.Generator().manual_seed(next(SEEDS)))
-    return module
-
-
 not_callable = 3
 
 
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        ("too_narrow", "does not take inputs of shape [1, 4, 4], here a batch [4, 1, 4, 4]"),
-        ("too_many_logits", "gives [4, 4] for a batch of inputs [4, 1, 4, 4]: must be logits [4, 3]"),
-        ("pair", "gives tuple for a batch of inputs [4, 1, 4, 4]: must be logits [4, 3]"),
-        ("dropout", "two forward passes of one batch differ (random layers: ['1'])"),
-        ("tracking", "the forward pass changes the buffer '0.running_mean'"),
-        ("lazy", "parameter '1.weight' has no shape yet"),
-        ("frozen", "parameter '1.bias' is torch.float32 with requires_grad = False"),
-        ("nothing_to_train", "has no parameters"),
         ("raising", "the function raised RuntimeError for input_shape = (1, 4, 4), classes = 3: no such weather"),
         ("a_function", "returned a builtin_function_or_method: must be a torch.nn.Module"),
-        ("branching", "cannot be differentiated as it needs"),
-        ("another_generator", "'1.weight' differs between two modules made from one seed"),
         ("not_callable", "is a int: must be a function of (input_shape, classes)"),
         ("missing", "cannot be imported (AttributeError"),
     ],
 )
-def test_a_module_that_does_not_fit_is_refused_with_the_reason(function, reason):
+def test_a_function_that_gives_no_module_is_refused_with_the_reason(function, reason):
     name = f"tests.trainers.networks.module.test_models:{function}"
     with pytest.raises(ConfigError, match=re.escape(reason)) as caught:
         build_problem(image_config(ModelConfig(name)), image_split())
     assert name in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("sites", "reason"), [(("1.0",), "which is no submodule"), (("2",), "called 0 times"), (("0",), "called 2 times")]
-)
-def test_a_noise_site_is_a_submodule_called_once(sites, reason, monkeypatch):
-    class Marked(nn.Module):
-        noise_sites = sites
-
-        def __init__(self):
-            super().__init__()
-            for name, layer in {"0": nn.Linear(16, 16), "1": nn.Linear(16, 3), "2": nn.Linear(1, 1)}.items():
-                self.add_module(name, layer)
-
-        def forward(self, x):
-            first, last = self.get_submodule("0"), self.get_submodule("1")
-            return last(first(first(x.flatten(1))))
-
-    monkeypatch.setitem(globals(), "marked", lambda input_shape, classes: Marked())
-    noisy = HyperparameterConfig(hidden_noise_std=Range(0.0, 0.5))
-    config = image_config(ModelConfig("tests.trainers.networks.module.test_models:marked"), noisy)
-    with pytest.raises(ConfigError, match=re.escape(reason)):
-        build_problem(config, image_split())
 
 
 @pytest.mark.parametrize(

@@ -166,59 +166,6 @@ def test_a_run_continued_from_a_checkpoint_equals_the_uninterrupted_one_bit_for_
     assert bits(rest) == bits(later)
 
 
-def test_clean_batches_are_normalised_by_the_statistics_of_t1_as_torch_does_in_evaluation():
-    config = image_config(small_cnn(batch_norm=True))
-    problem = build_problem(config, image_split())
-    network = problem.network
-    assert isinstance(network, StackedModule)
-    theta = torch.stack([network.initial(seed) for seed in (1, 2)])
-    x, y = problem.t2
-    with torch.no_grad():
-        clean = network.linearise(theta, x.expand(2, *x.shape), y.expand(2, -1))
-    for member, seed in enumerate((1, 2)):
-        torch.manual_seed(0)
-        module = network.factory().double()
-        torch.nn.utils.vector_to_parameters(network.initial(seed), module.parameters())
-        for layer in module.modules():
-            if isinstance(layer, torch.nn.BatchNorm2d):
-                layer.momentum = 1.0  # running statistics: those of the last batch
-        module(problem.t1[0])
-        for side, layer in zip((4, 2), (module.norm1, module.norm2), strict=True):
-            count = len(problem.t1[0]) * side * side
-            layer.running_var *= (count - 1) / count  # torch keeps the unbiased variance
-        torch.testing.assert_close(clean.logits[member], module.eval()(x), rtol=1e-10, atol=1e-10)
-    losses, _ = network.evaluate(theta, x, y)
-    torch.testing.assert_close(losses, network.loss(clean), rtol=1e-10, atol=1e-10)
-    few, _ = network.evaluate(theta, x[:3], y[:3])  # no example's prediction depends on the others
-    torch.testing.assert_close(
-        few,
-        torch.nn.functional.cross_entropy(
-            clean.logits[:, :3].transpose(1, 2), y[:3].expand(2, -1), reduction="none"
-        ).mean(1),
-        rtol=1e-10,
-        atol=1e-10,
-    )
-
-
-def test_a_users_batch_normalisation_needs_no_state_and_has_exact_hypergradients():
-    kinds = HyperparameterConfig(label_smoothing=Range(0.0, 0.5))
-    config = image_config(users("with_batch_norm"), kinds)
-    problem = build_problem(config, image_split())
-    assert [p.name for p in problem.network.parameters] == [
-        "1.weight",
-        "1.bias",
-        "2.weight",
-        "2.bias",
-        "4.weight",
-        "4.bias",
-        "8.weight",
-        "8.bias",
-    ]
-    values = middle(problem)
-    found = last_point(problem, config, values, online=True).hypergradient
-    assert found == pytest.approx(differences(problem, config, values), rel=1e-6, abs=2e-10)
-
-
 def test_initial_weights_follow_from_the_seed_alone_and_leave_torchs_generator_as_it_was():
     config = image_config(small_cnn())
     problem = build_problem(config, image_split())

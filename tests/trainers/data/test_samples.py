@@ -1,4 +1,4 @@
-"""Data sets that a user's own function returns."""
+"""Data sets: those that come along, and those that a user's own function returns; what cannot be used is named."""
 
 import re
 import textwrap
@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainers.config import DataConfig
-from trainers.data.split import DataError, load_split
+from tests.trainers.idx import small_mnist, write_mnist
+from trainers.config import ConfigError, DataConfig
+from trainers.data import DataError, load_split
+from trainers.data.samples import load_samples
 
 
 def write_module(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str, name: str) -> str:
@@ -105,3 +107,38 @@ def test_unusable_data_of_the_users_is_named(
 def test_what_is_no_function_without_arguments_is_named(name: str, message: str) -> None:
     with pytest.raises(DataError, match="^" + re.escape(f"data.name = {name!r}: {message}")):
         load_split(DataConfig(name))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "mnist6k"}, "data.name = 'mnist6k': must be one of digits, mnist5k, mnist, fashion_mnist, cifar10"),
+        ({"root": None}, "data.root is not set: mnist needs the directory that holds its files; `python -m trainers"),
+        ({"root": "/no/such"}, "data.root = '/no/such': no such directory"),
+        ({"root": "~nobody-of-this-name/x"}, "data.root = '~nobody-of-this-name/x': no such directory"),
+        ({"name": "cifar10"}, "{root}: must hold CIFAR-10's binary version"),
+        ({"root": "{root}/t10k-labels-idx1-ubyte"}, "no IDX files"),
+        ({"name": "mnist" * 2000}, "data.name = 'mnistmnistmnist"),
+        ({"root": "r" * 10_000}, "r" * 200),
+    ],
+)
+def test_a_data_set_that_cannot_be_found_is_named(tmp_path: Path, change: dict[str, str], message: str) -> None:
+    write_mnist(tmp_path, small_mnist())
+    change = {key: v.format(root=tmp_path) if isinstance(v, str) else v for key, v in change.items()}
+    with pytest.raises(ConfigError, match="^" + re.escape(message.format(root=tmp_path))) as raised:
+        load_samples(DataConfig(**({"name": "mnist", "root": str(tmp_path)} | change)))
+    assert len(str(raised.value)) < 500
+
+
+def test_a_label_out_of_range_is_named(tmp_path: Path) -> None:
+    arrays = small_mnist()
+    arrays["t10k-labels-idx1-ubyte"][7] = 10
+    write_mnist(tmp_path, arrays)
+    with pytest.raises(DataError, match=rf"^mnist test set in {tmp_path}: y\[7\] = 10: must be a label in \[0, 9\]$"):
+        load_split(DataConfig("mnist", t1_size=30, t2_size=10, test_size=8, root=str(tmp_path)))
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "test_batch.bin").write_bytes(bytes(3073))
+    with pytest.raises(DataError, match=f"^{tmp_path}/data_batch_1.bin: cannot be read .No such file"):
+        load_split(DataConfig("cifar10", 1, 1, 1, root=str(tmp_path)))

@@ -1,0 +1,80 @@
+"""The forward and the backward pass of stacked perceptrons against autograd."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+
+from tests.trainers.networks.perceptron.cases import CLOSE, KINDS, case, each_activation, each_kind, seeds, widths
+from trainers.networks.perceptron.trace import label_slope, linearise, log_softmax, softmax
+
+
+def normal(draw: torch.Generator, *shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=draw, dtype=torch.float64)
+
+
+@each_activation
+def test_a_trace_has_every_layers_input_slope_and_delta(activation):
+    draw = torch.Generator().manual_seed(1)
+    layers = [(normal(draw, 2, 4, 3), normal(draw, 2, 4)), (normal(draw, 2, 3, 4), normal(draw, 2, 3))]
+    x, labels = normal(draw, 2, 5, 3), torch.randint(3, (2, 5), generator=draw)
+    noise, stds = [normal(draw, 2, 5, 3), normal(draw, 2, 5, 4)], [normal(draw, 2, 1, 1), normal(draw, 2, 1, 1)]
+    found = linearise(layers, activation, x=x, labels=labels, noise=noise, stds=stds, smoothing=None, mirrored=False)
+
+    first = x + stds[0] * noise[0]
+    z = (first @ layers[0][0].mT + layers[0][1].unsqueeze(1)).requires_grad_()
+    phi = torch.relu(z) if activation == "relu" else torch.tanh(z)
+    second = phi + stds[1] * noise[1]
+    logits = second @ layers[1][0].mT + layers[1][1].unsqueeze(1)
+    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1)
+    (slope,) = torch.autograd.grad(phi.sum(), z, retain_graph=True)
+    deltas = torch.autograd.grad(losses.sum(), (z, logits))
+    for ours, wanted in zip(
+        [*found.inputs, *found.slopes, *found.activations, *found.deltas, found.logits, found.probabilities],
+        [first, second, slope, phi, *deltas, logits, torch.softmax(logits, 2)],
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, wanted.detach(), **CLOSE)
+    assert found.batch(1).a is found.inputs[1]
+    assert found.batch(1).delta is found.deltas[1]
+
+
+@each_kind
+@each_activation
+@given(seed=seeds, hidden=widths)
+@settings(max_examples=8)
+def test_gradients_are_autograds(kinds, activation, seed, hidden):
+    c = case(seed, activation, hidden, kinds)
+    trace = c.trace()
+    for member in (0, 1):
+        torch.testing.assert_close(c.network.gradient(trace)[member], c.gradient(member)[2].detach(), **CLOSE)
+
+
+@each_activation
+def test_the_loss_of_a_trace_is_the_cross_entropy_of_the_labels_whatever_the_smoothing(activation):
+    c = case(3, activation, (5, 4), KINDS["all tied"])
+    trace = c.trace()
+    sharp = c.h.clone()
+    sharp[:, c.layout.label_smoothing] = 0.0
+    wanted = torch.stack([c.loss(member, c.theta[member], sharp[member]) for member in (0, 1)])
+    torch.testing.assert_close(c.network.loss(trace), wanted, **CLOSE)
+
+
+def test_without_hyperparameters_a_trace_is_clean():
+    c = case(2, "tanh", (5, 4), KINDS["all tied"])
+    clean, regularised = c.network.linearise(c.theta, c.x, c.y), c.trace()
+    assert torch.equal(clean.inputs[0], c.x)
+    assert not torch.equal(regularised.inputs[0], c.x)
+    silent = c.network.linearise(c.theta, c.x, c.y, torch.zeros_like(c.h), c.noise)
+    torch.testing.assert_close(silent.logits, clean.logits, **CLOSE)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_softmax_and_the_slope_of_the_targets(classes):
+    draw = torch.Generator().manual_seed(2)
+    z, labels = normal(draw, 2, 3, classes), torch.randint(classes, (2, 3), generator=draw)
+    torch.testing.assert_close(softmax(z), torch.softmax(z, 2), **CLOSE)
+    torch.testing.assert_close(log_softmax(z), torch.log_softmax(z, 2), **CLOSE)
+    onehot = torch.nn.functional.one_hot(labels, classes).double()
+    torch.testing.assert_close(label_slope(labels, z), onehot - 1 / classes, **CLOSE)
