@@ -119,7 +119,15 @@ class StudySpec:
         """The settings of the trainings of each model, ordered by the model's label."""
         models = sorted(self.models, key=lambda model: model.label)
         return tuple(
-            TrainConfig(self.data, model, self.hyperparameters, self.inner, self.outer, self.record_every, self.dtype)
+            TrainConfig(
+                data=self.data,
+                model=model,
+                hyperparameters=self.hyperparameters,
+                inner=self.inner,
+                outer=self.outer,
+                record_every=self.record_every,
+                dtype=self.dtype,
+            )
             for model in models
         )
 

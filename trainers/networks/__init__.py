@@ -1,1 +1,1 @@
-"""Stacks of networks that are trained side by side, and their derivatives."""
+"""The networks that can be trained: P copies of one shape side by side, and their first and second derivatives."""

@@ -1,8 +1,8 @@
 """What the loop and the hypergradients ask of a network: P stacked members, θ as one tensor [P, N].
 
-Two networks answer: ``perceptron`` in closed form, and ``module`` for any ``nn.Module`` by ``torch.func``. Their traces
-and directions are their own; others only hand them back. A trace knows the θ that it was taken at, not a copy: it
-serves until that θ is moved in place.
+There are two networks: ``perceptron`` in closed form, and ``module`` for any ``nn.Module`` by ``torch.func``. Each has
+traces and directions of its own type, which callers keep and give back, but do not look into. A trace refers to the θ
+that it was taken at and holds no copy, so that it is valid until that θ is changed in place.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor
 from trainers.hyperparameters import Parameter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Descent:
-    """A step of SGD, θ' = (1 - η 10^λ) θ - η ∇θ C. Without a trace: no step, θ' = θ."""
+    """A step of SGD, θ' = (1 - η 10^λ) θ - η ∇θ C. Where ``trace`` is None there was no step, and θ' = θ."""
 
-    trace: Any  # of the batch at θ
+    trace: Any  # of the batch, at θ
     keep: Tensor  # 1 - η 10^λ for each parameter tensor, [P, K]
     rate: float  # η
 
@@ -81,7 +81,7 @@ class Network(Protocol):
         """∇²θ C z_h + ``direct``_h ∂_h ∇θ C, [P, H, N], on the first ``examples`` of the batch."""
 
     def sgd_step_tangent(
-        self, trace: Any, z: Tensor, examples: int, direct: Tensor, strengths: Tensor, fade: float, rate: float
+        self, trace: Any, z: Tensor, examples: int, *, direct: Tensor, strengths: Tensor, fade: float, rate: float
     ) -> None:
         """z ← (I - η (∇²θ C + s)) ``fade`` z - η ``direct`` ∂_h ∇θ C in place; s by parameter tensor, [P, K]."""
 

@@ -1,1 +1,1 @@
-"""Any ``nn.Module``, differentiated by autograd and ``torch.func``."""
+"""Any ``nn.Module`` as a stacked network, differentiated by autograd and ``torch.func``."""

@@ -178,7 +178,7 @@ class StackedModule:
         return out
 
     def sgd_step_tangent(
-        self, trace: Trace, z: Tensor, examples: int, direct: Tensor, strengths: Tensor, fade: float, rate: float
+        self, trace: Trace, z: Tensor, examples: int, *, direct: Tensor, strengths: Tensor, fade: float, rate: float
     ) -> None:
         """z ← (I - η (∇²θ C + s)) ``fade`` z - η ``direct`` ∂_h ∇θ C in place."""
         z.mul_(fade)

@@ -65,7 +65,7 @@ def check_forward(
                 f"{[n for n, _ in module.named_modules() if n]}"
             ) from None
         handles.append(site.register_forward_hook(lambda _m, _i, out, seen=outputs[name]: seen.append(out)))
-    first, second = (_forward(where, module, statistics, x, classes, seed) for seed in (0, 1))
+    first, second = (_forward(where, module, statistics, x, classes, seed=seed) for seed in (0, 1))
     for handle in handles:
         handle.remove()
     changed = [name for name, value in module.named_buffers() if not torch.equal(value, before[name])]
@@ -104,7 +104,7 @@ def numbers_of_an_example(module: nn.Module, statistics: Statistics | None, samp
 
 
 def _forward(
-    where: str, module: nn.Module, statistics: Statistics | None, x: Tensor, classes: int, seed: int
+    where: str, module: nn.Module, statistics: Statistics | None, x: Tensor, classes: int, *, seed: int
 ) -> Tensor:
     if statistics is not None:
         statistics.start()

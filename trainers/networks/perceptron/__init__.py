@@ -1,1 +1,1 @@
-"""Multilayer perceptrons, with every derivative in closed form."""
+"""Multilayer perceptrons as a stacked network, with every derivative in closed form and no autograd."""

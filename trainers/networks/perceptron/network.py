@@ -157,20 +157,22 @@ class StackedMLP:
         """
         out = torch.empty_like(z)
         out_views = self.views(out.view(-1, self.size))
-        for part in second_order.tangents(trace, self.views(z.view(-1, self.size)), examples, self.layout, direct):
+        for part in second_order.tangents(
+            trace, self.views(z.view(-1, self.size)), examples, self.layout, direct=direct
+        ):
             part.add_to(*out_views[part.layer], beta=0, alpha=1)
         return out
 
     def sgd_step_tangent(
-        self, trace: Trace, z: Tensor, examples: int, direct: Tensor, strengths: Tensor, fade: float, rate: float
+        self, trace: Trace, z: Tensor, examples: int, *, direct: Tensor, strengths: Tensor, fade: float, rate: float
     ) -> None:
-        """The tangent of :meth:`sgd_step` at the trace's θ, but for the λs' direct part: in place
+        """z_h ← (I - η (∇²θ C + s)) ``fade`` z_h - η ``direct``_h ∂_h ∇θ C, in place on z [P, H, N].
 
-        z_h ← (I - η (∇²θ C + s)) ``fade`` z_h - η ``direct``_h ∂_h ∇θ C.
+        This is the tangent of :meth:`sgd_step` at the trace's θ, but for the direct part of the λs.
         """
         layers = self.views(z.view(-1, self.size))
         keep = (fade * (1 - rate * strengths)).repeat_interleave(z.shape[1], 0)
-        for part in second_order.tangents(trace, layers, examples, self.layout, direct, fade):
+        for part in second_order.tangents(trace, layers, examples, self.layout, direct=direct, fade=fade):
             weight, bias = layers[part.layer]
             weight.mul_(keep[:, 2 * part.layer, None, None])
             bias.mul_(keep[:, 2 * part.layer + 1, None])

@@ -120,7 +120,7 @@ class _Sweep:
 
 
 def tangents(
-    trace: Trace, z: Layers, examples: int, layout: Layout, direct: Tensor | None, fade: float = 1.0
+    trace: Trace, z: Layers, examples: int, layout: Layout, *, direct: Tensor | None, fade: float = 1.0
 ) -> Iterator[LayerTangent]:
     """``fade`` ∇²θ C z_h + ``direct``_h ∂_h ∇θ C on the first ``examples`` of the batch, from the last layer down.
 

@@ -14,7 +14,7 @@ from trainers.problem import build_problem
 def test_the_loss_of_a_run_is_that_of_its_noisy_inputs_and_smoothed_targets():
     kinds = HyperparameterConfig(log10_l2=None, label_smoothing=Range(0.0, 0.5))
     split = image_split()
-    network = StackedModule(image_config(ModelConfig(hidden=()), kinds), (1, 4, 4), 3, split.t1_x)
+    network = StackedModule(image_config(ModelConfig(hidden=()), kinds), (1, 4, 4), 3, split.t1_x, tangents=False)
     theta, x, y = network.initial(1), torch.from_numpy(split.t2_x).double(), torch.from_numpy(split.t2_y)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert network.layout.names == ("input_noise_std", "label_smoothing")

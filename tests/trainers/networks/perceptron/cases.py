@@ -40,7 +40,7 @@ class Case:
 
     def trace(self, mirrored: bool = False) -> Trace:
         """Of the regularised batch."""
-        return self.network.linearise(self.theta, self.x, self.y, self.h, self.noise, mirrored)
+        return self.network.linearise(self.theta, self.x, self.y, self.h, self.noise, mirrored=mirrored)
 
     def loss(self, member: int, theta: Tensor, h: Tensor, rows: slice = slice(None)) -> Tensor:
         """C of one member's batch, regularised but for the L2 penalty."""

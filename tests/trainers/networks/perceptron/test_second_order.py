@@ -81,5 +81,5 @@ def test_the_tangent_of_a_step_is_made_in_place_from_the_tangents(kinds, activat
     faded = 0.9 * z
     penalty = strengths.repeat_interleave(entries, 1).unsqueeze(1) * faded
     wanted = faded - 0.2 * (c.network.tangent(trace, faded, 4, c.h) + penalty)
-    c.network.sgd_step_tangent(trace, z, 4, c.h, strengths, 0.9, 0.2)
+    c.network.sgd_step_tangent(trace, z, 4, direct=c.h, strengths=strengths, fade=0.9, rate=0.2)
     torch.testing.assert_close(z, wanted, **CLOSE)
