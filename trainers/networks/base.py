@@ -33,7 +33,7 @@ class Network(Protocol):
 
     @property
     def size(self) -> int:
-        """N."""
+        """N, the number of parameters of one member."""
 
     @property
     def example_size(self) -> int:
@@ -51,9 +51,11 @@ class Network(Protocol):
         noise: list[Tensor | None] | None = None,
         mirrored: bool = False,
     ) -> Any:
-        """The trace of one batch [P, B, ...] at θ; without ``h`` and ``noise`` it is clean.
+        """The trace of one batch at θ [P, N]: inputs x [P, B, ...], labels y [P, B].
 
-        ``mirrored`` takes each example a second time, with -ε: 2 B rows, for tangents only.
+        ``h`` [P, H] are the hyperparameters and ``noise`` the draws ε of each site, [P, B, ...] or None. Without both
+        the batch is clean. ``mirrored`` takes each example a second time, with -ε; such a trace has 2 B rows and serves
+        for tangents only.
         """
 
     def loss(self, trace: Any) -> Tensor:
@@ -78,7 +80,10 @@ class Network(Protocol):
         """<w, ∂_h ∇θ C> for each hyperparameter but the λs, [P, H]."""
 
     def tangent(self, trace: Any, z: Tensor, examples: int, direct: Tensor | None) -> Tensor:
-        """∇²θ C z_h + ``direct``_h ∂_h ∇θ C, [P, H, N], on the first ``examples`` of the batch."""
+        """∇²θ C z_h + ``direct``_h ∂_h ∇θ C on the first ``examples`` of the batch, [P, H, N].
+
+        z [P, H, N] are H directions. ``direct`` [P, H] weighs the second term; None leaves it out.
+        """
 
     def sgd_step_tangent(
         self, trace: Any, z: Tensor, examples: int, *, direct: Tensor, strengths: Tensor, fade: float, rate: float

@@ -7,6 +7,7 @@ attribute ``noise_sites``, the submodules whose outputs take it: ``noise_sites =
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 
@@ -79,7 +80,7 @@ class BatchNorm(nn.Module):
 def without_running_averages(module: nn.Module) -> Statistics | None:
     """Put :class:`BatchNorm` in the place of each batch normalisation of torch's; parameters keep their names.
 
-    Returns what supplies the statistics of all of them; None where there is none.
+    Returns the object that supplies the statistics of all of them, or None where the module has no batch normalisation.
     """
     statistics = Statistics()
     replaced: dict[nn.Module, BatchNorm] = {}
@@ -93,7 +94,10 @@ def without_running_averages(module: nn.Module) -> Statistics | None:
 
 
 def factory(model: ModelConfig, input_shape: tuple[int, ...], classes: int) -> Factory:
-    """What makes the configuration's network for inputs of this shape. Raises :class:`trainers.ConfigError`."""
+    """A function that makes the configuration's network for inputs of this shape, each time with fresh weights.
+
+    Raises :class:`trainers.ConfigError` where there can be no such network.
+    """
     if LOOK_UP in model.name:
         return _users(model.name, input_shape, classes)
     make = cnn if model.name == "cnn" else mlp
@@ -104,9 +108,7 @@ def factory(model: ModelConfig, input_shape: tuple[int, ...], classes: int) -> F
 def mlp(model: ModelConfig, input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """A perceptron whose parameters have the names and the order of ``StackedMLP``'s."""
     layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
-    size = 1
-    for side in input_shape:
-        size *= side
+    size = math.prod(input_shape)
     for number, width in enumerate(model.hidden, start=1):
         layers |= {f"{number}": nn.Linear(size, width), f"activation{number}": _activation(model)}
         size = width
@@ -117,8 +119,8 @@ def mlp(model: ModelConfig, input_shape: tuple[int, ...], classes: int) -> nn.Mo
 def cnn(model: ModelConfig, input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """Stages of a 3×3 convolution, batch normalisation where asked for, activation and 2×2 maximum, then one layer.
 
-    Noise goes on the activations. A stage halves both sides of the image. The convolution before a normalisation, which
-    takes the mean away, has no bias.
+    Noise goes on the activations. A stage halves both sides of the image. A convolution has no bias where a
+    normalisation follows, which would take it away.
     """
     if len(input_shape) != 3:
         raise ConfigError(

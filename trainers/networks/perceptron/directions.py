@@ -1,4 +1,4 @@
-"""Directions w in the θ-space of stacked perceptrons, layer by layer, and what a derivative along w asks of them.
+"""Directions w in the θ-space of stacked perceptrons, layer by layer, and their products with other tensors.
 
 A gradient of B examples is a sum of B outer products, w_W = δᵀ a. A product with w can be taken in two ways: by the
 [B, B] Gram products of these factors, or with the weight-shaped matrix w_W, which has to be formed first. The first is
@@ -17,8 +17,8 @@ from trainers.networks.base import Descent
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
-    """A layer's factors of a gradient: ∂C/∂W = δᵀ a."""
+class Factors:
+    """The two factors of a layer's gradient, ∂C/∂W = δᵀ a."""
 
     a: Tensor  # [P, B, in]
     delta: Tensor  # [P, B, out]
@@ -26,9 +26,9 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Undo:
-    """How a layer's θ follows from the θ' at which w was taken: θ = (θ' + η ∂C/∂θ) / keep; without a batch θ = θ'."""
+    """How a layer's θ follows from the θ' at which w was taken: (θ' + η ∂C/∂θ) / keep, or θ' itself without factors."""
 
-    batch: Batch | None = None  # the factors of ∂C/∂W
+    factors: Factors | None = None  # of ∂C/∂W
     keep_weight: Tensor | float = 1.0  # 1 - η 10^λ, [P]
     keep_bias: Tensor | float = 1.0
     rate: float = 0.0  # η
@@ -58,7 +58,7 @@ class Formed:
 class Factored:
     """One layer of w as δᵀ a, never formed."""
 
-    batch: Batch
+    factors: Factors
     bias: Tensor  # [P, out], δ summed over the batch
     z: Tensor | None  # [P, B, out], a W'ᵀ + b' wherever δ is not 0, W' and b' being those that w was taken at
     bias_there: Tensor  # [P, out], b'
@@ -66,11 +66,11 @@ class Factored:
 
     def times(self, a: Tensor) -> Tensor:
         """a wᵀ."""
-        return torch.bmm(self._gram("a", a, self.batch.a), self.batch.delta)
+        return torch.bmm(self._gram("a", a, self.factors.a), self.factors.delta)
 
     def back(self, delta: Tensor) -> Tensor:
         """δ w."""
-        return torch.bmm(self._gram("delta", delta, self.batch.delta), self.batch.a)
+        return torch.bmm(self._gram("delta", delta, self.factors.delta), self.factors.a)
 
     def dots(self, weight: Tensor, bias: Tensor, undo: Undo | None) -> list[Tensor]:
         """<w, θ> over W and over b, [P] each.
@@ -78,13 +78,16 @@ class Factored:
         A product with W, unless θ follows from where w was taken: <w, W'> = Σ δ ∘ a W'ᵀ = Σ δ ∘ (z - b') is at hand,
         and so, from Gram products that the sweeps along w need too, is <w, ∂C/∂W> = Σ (a₁ aᵀ) ∘ (δ₁ δᵀ).
         """
-        delta = self.batch.delta
+        delta = self.factors.delta
         if undo is None or self.z is None:
-            return [torch.bmm(self.batch.a, weight.transpose(1, 2)).mul_(delta).sum((1, 2)), (self.bias * bias).sum(1)]
+            return [
+                torch.bmm(self.factors.a, weight.transpose(1, 2)).mul_(delta).sum((1, 2)),
+                (self.bias * bias).sum(1),
+            ]
         on_bias = (self.bias * self.bias_there).sum(1)
         on_weight = (delta * self.z).sum((1, 2)) - on_bias
-        if (step := undo.batch) is not None:
-            grams = self._gram("a", step.a, self.batch.a) * self._gram("delta", step.delta, delta)
+        if (step := undo.factors) is not None:
+            grams = self._gram("a", step.a, self.factors.a) * self._gram("delta", step.delta, delta)
             on_weight = (on_weight + undo.rate * grams.sum((1, 2))) / undo.keep_weight
             on_bias = (on_bias + undo.rate * (self.bias * step.delta.sum(1)).sum(1)) / undo.keep_bias
         return [on_weight, on_bias]
@@ -100,13 +103,13 @@ LayerDirection = Formed | Factored
 Direction = list[LayerDirection]
 
 
-def gradient_direction(batch: Batch, z: Tensor | None, bias_there: Tensor) -> LayerDirection:
+def gradient_direction(factors: Factors, z: Tensor | None, bias_there: Tensor) -> LayerDirection:
     """∂C/∂W and ∂C/∂b of one layer in the cheaper form, by the multiplications of :meth:`times` and :meth:`back`."""
-    rows, (out, fan_in) = batch.a.shape[1], (batch.delta.shape[2], batch.a.shape[2])
-    bias = batch.delta.sum(1)
+    rows, (out, fan_in) = factors.a.shape[1], (factors.delta.shape[2], factors.a.shape[2])
+    bias = factors.delta.sum(1)
     if 2 * rows * (fan_in + out) < 3 * fan_in * out:
-        return Factored(batch=batch, bias=bias, z=z, bias_there=bias_there)
-    return Formed(weight=torch.bmm(batch.delta.transpose(1, 2), batch.a), bias=bias)
+        return Factored(factors=factors, bias=bias, z=z, bias_there=bias_there)
+    return Formed(weight=torch.bmm(factors.delta.transpose(1, 2), factors.a), bias=bias)
 
 
 def dots(w: Direction, layers: list[tuple[Tensor, Tensor]], since: Descent | None) -> Tensor:
@@ -116,7 +119,7 @@ def dots(w: Direction, layers: list[tuple[Tensor, Tensor]], since: Descent | Non
         undo = None if since is None else Undo()
         if since is not None and since.trace is not None:
             undo = Undo(
-                batch=since.trace.batch(layer),
+                factors=since.trace.factors(layer),
                 keep_weight=since.keep[:, 2 * layer],
                 keep_bias=since.keep[:, 2 * layer + 1],
                 rate=since.rate,

@@ -17,7 +17,7 @@ from trainers.config import ModelConfig
 from trainers.hyperparameters import Layout, Parameter
 from trainers.networks.base import Descent
 from trainers.networks.perceptron import second_order
-from trainers.networks.perceptron.directions import Batch, Direction, Formed, dots, gradient_direction
+from trainers.networks.perceptron.directions import Direction, Factors, Formed, dots, gradient_direction
 from trainers.networks.perceptron.trace import Layers, Trace, affine, linearise, log_softmax, logits_of
 from trainers.seeding import Stream, generator
 
@@ -133,7 +133,7 @@ class StackedMLP:
         # δ is 0 where φ'(z) = 0, so that of a rectified z φ(z) serves as well; tanh leaves nothing of z.
         z = [*(trace.activations if self.activation == "relu" else [None] * len(trace.activations)), trace.logits]
         return [
-            gradient_direction(Batch(a=a, delta=scale * delta), z_l, bias)
+            gradient_direction(Factors(a=a, delta=scale * delta), z_l, bias)
             for a, delta, z_l, (_, bias) in zip(trace.inputs, trace.deltas, z, trace.layers, strict=True)
         ]
 

@@ -10,17 +10,17 @@ from tests.trainers.networks.perceptron.cases import CLOSE, case, each_activatio
 from trainers.config import HyperparameterConfig, Range
 from trainers.hyperparameters import penalty_strength, penalty_strengths
 from trainers.networks.base import Descent
-from trainers.networks.perceptron.directions import Batch, Factored, Formed, gradient_direction
+from trainers.networks.perceptron.directions import Factored, Factors, Formed, gradient_direction
 
 
 @pytest.mark.parametrize(("rows", "form"), [(3, Factored), (9, Formed)])
 def test_a_gradient_is_held_in_the_cheaper_form(rows, form):
-    assert isinstance(gradient_direction(batch(rows), None, torch.zeros(2, 6)), form)
+    assert isinstance(gradient_direction(factors(rows), None, torch.zeros(2, 6)), form)
 
 
 def test_both_forms_give_the_same_products():
     draw = torch.Generator().manual_seed(1)
-    few = batch(3)
+    few = factors(3)
     factored = gradient_direction(few, None, torch.zeros(2, 6, dtype=torch.float64))
     formed = Formed(weight=few.delta.mT @ few.a, bias=few.delta.sum(1))
     a = torch.randn(2, 4, 8, generator=draw, dtype=torch.float64)
@@ -34,11 +34,11 @@ def test_both_forms_give_the_same_products():
         torch.testing.assert_close(found, wanted, **CLOSE)
 
 
-def batch(rows: int) -> Batch:
+def factors(rows: int) -> Factors:
     """The factors of a gradient by a layer with 8 inputs and 6 outputs, of two members."""
     draw = torch.Generator().manual_seed(0)
     a = torch.randn(2, rows, 8, generator=draw, dtype=torch.float64)
-    return Batch(a=a, delta=torch.randn(2, rows, 6, generator=draw, dtype=torch.float64))
+    return Factors(a=a, delta=torch.randn(2, rows, 6, generator=draw, dtype=torch.float64))
 
 
 @each_activation
