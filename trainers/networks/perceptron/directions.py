@@ -60,8 +60,8 @@ class Factored:
 
     factors: Factors
     bias: Tensor  # [P, out], δ summed over the batch
-    z: Tensor | None  # [P, B, out], a W'ᵀ + b' wherever δ is not 0, W' and b' being those that w was taken at
-    bias_there: Tensor  # [P, out], b'
+    z: Tensor | None  # a W'ᵀ + b' with the W' and b' that w was taken at, right wherever δ is not 0, [P, B, out]
+    bias_there: Tensor  # b' [P, out]
     kept: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def times(self, a: Tensor) -> Tensor:
@@ -75,8 +75,8 @@ class Factored:
     def dots(self, weight: Tensor, bias: Tensor, undo: Undo | None) -> list[Tensor]:
         """<w, θ> over W and over b, [P] each.
 
-        A product with W, unless θ follows from where w was taken: <w, W'> = Σ δ ∘ a W'ᵀ = Σ δ ∘ (z - b') is at hand,
-        and so, from Gram products that the sweeps along w need too, is <w, ∂C/∂W> = Σ (a₁ aᵀ) ∘ (δ₁ δᵀ).
+        In general this takes a product with W. With ``undo`` it takes none: <w, W'> = Σ δ ∘ a W'ᵀ = Σ δ ∘ (z - b'), and
+        <w, ∂C/∂W> = Σ (a₁ aᵀ) ∘ (δ₁ δᵀ) follows from Gram products that the sweeps along w need too.
         """
         delta = self.factors.delta
         if undo is None or self.z is None:
