@@ -10,7 +10,7 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 
-from trainers.config import ConfigError
+from trainers.errors import ConfigError, quoted
 from trainers.records import Checkpoint
 
 VERSION = "1"
@@ -33,7 +33,7 @@ def loads(data: bytes) -> Checkpoint:
             f"checkpoint of {len(data)} bytes: must be a whole one written by this package ({error})"
         ) from None
     if version != VERSION:
-        raise ConfigError(f"checkpoint version = {version!r}: must be {VERSION!r}")
+        raise ConfigError(f"checkpoint version = {quoted(version)}: must be {VERSION!r}")
     return Checkpoint(step, tensors)
 
 

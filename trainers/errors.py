@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LONGEST_QUOTE = 80  # characters
-LONGEST_PATH = 300  # a path is longer than other values, and is of no use in part
+LONGEST_LINE = 300  # of what is of no use in part: a path, or the message of another error
 
 
 class ConfigError(ValueError):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from trainers.config import ConfigError, HyperparameterConfig, Range
+from trainers.errors import quoted, shortened
 from trainers.references import resolve
 
 LN10 = math.log(10.0)
@@ -79,7 +80,7 @@ def load_regulariser(reference: str) -> Regulariser:
     found = resolve(reference, "hyperparameters.custom")
     if not isinstance(found, Regulariser):
         raise ConfigError(
-            f"hyperparameters.custom = {reference!r}: must be a trainers.hyperparameters.Regulariser, "
+            f"hyperparameters.custom = {quoted(reference)}: must be a trainers.hyperparameters.Regulariser, "
             f"not {type(found).__name__}"
         )
     return found
@@ -141,7 +142,7 @@ def _l2_columns(
         if not found or taken:
             reason = f"parameter {taken[0]} is in two groups" if taken else "matches no parameter"
             raise ConfigError(
-                f"hyperparameters.l2_groups.{group} = {list(patterns)!r}: {reason}; the "
+                f"hyperparameters.l2_groups.{shortened(group)} = {quoted(list(patterns))}: {reason}; the "
                 f"parameters are {[p.name for p in parameters]}"
             )
         for i in found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 
-from trainers.config import ConfigError
+from trainers.errors import LONGEST_LINE, ConfigError, quoted, shortened
 
 
 def resolve(reference: str, where: str) -> object:
@@ -15,8 +15,9 @@ def resolve(reference: str, where: str) -> object:
     try:
         found: object = pkgutil.resolve_name(reference)
     except Exception as error:  # importing runs the user's own code, so anything may come
+        reason = shortened(f"{type(error).__name__}: {error}", LONGEST_LINE)
         raise ConfigError(
-            f"{where} = {reference!r}: cannot be imported ({type(error).__name__}: {error}); must be "
+            f"{where} = {quoted(reference)}: cannot be imported ({reason}); must be "
             "'module:attribute', with a module that Python finds here"
         ) from error
     return found

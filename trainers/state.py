@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trainers.config import ConfigError, TrainConfig
+from trainers.errors import quoted
 from trainers.hypergradients import ESTIMATORS
 from trainers.hypergradients.base import Estimator
 from trainers.optimisers import inner, outer
@@ -102,13 +103,15 @@ def _values(problem: Problem, members: Sequence[Member]) -> Tensor:
     for member in members:
         if set(member.hyperparameters) != set(names):
             raise ConfigError(
-                f"hyperparameters of a member = {sorted(member.hyperparameters)}: must be {sorted(names)}"
+                f"hyperparameters of a member = {quoted(sorted(member.hyperparameters))}: must be {sorted(names)}"
             )
         for name, value in member.hyperparameters.items():
             if not math.isfinite(value):
-                raise ConfigError(f"hyperparameters.{name} = {value!r} of a member: must be a finite number")
+                raise ConfigError(f"hyperparameters.{name} = {quoted(value)} of a member: must be a finite number")
         if type(member.seed) is not int or not 0 <= member.seed <= LARGEST_SEED:
-            raise ConfigError(f"seed = {member.seed!r} of a member: must be a whole number from 0 to {LARGEST_SEED}")
+            raise ConfigError(
+                f"seed = {quoted(member.seed)} of a member: must be a whole number from 0 to {LARGEST_SEED}"
+            )
     return torch.tensor([[m.hyperparameters[n] for n in names] for m in members], dtype=torch.float64)
 
 

@@ -20,6 +20,7 @@ from service.errors import SpecError
 from service.spec.packing import pack_size_of
 from service.spec.study_spec import ARMS, CONFIGURATION_ARMS, ArmName, StudySpec, digest
 from trainers.config import ConfigError, Range, TrainConfig
+from trainers.errors import shortened
 
 # Named streams of numpy.random.SeedSequence(study_seed, spawn_key=(config_index, replicate, stream)).
 STREAMS = {"training": 0, "hyperparameters": 1, "grid_training": 2}
@@ -207,6 +208,7 @@ def make_plan(spec: StudySpec, pack_size: int | None = None) -> Plan:
         for axis in spec.grid.points:
             if not columns_of(axis, model_boxes):
                 raise SpecError(
-                    f"grid.points.{axis}: not a hyperparameter of this study; allowed: {', '.join(model_boxes)}"
+                    f"grid.points.{shortened(axis)}: not a hyperparameter of this study; allowed: "
+                    f"{', '.join(model_boxes)}"
                 )
     return Plan(spec, pack_size or pack_size_of(spec), found)

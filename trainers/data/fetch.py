@@ -15,7 +15,7 @@ from pathlib import Path
 
 from trainers.config import ConfigError
 from trainers.data.samples import TORCHVISION_FOLDERS
-from trainers.errors import LONGEST_PATH, quoted, shortened
+from trainers.errors import LONGEST_LINE, quoted, shortened
 
 MIRROR_VARIABLE = "T1T2_MIRROR"
 
@@ -70,7 +70,7 @@ def fetch(name: str, root: str | Path, mirror: str | None = None, progress: bool
     try:
         download(SHA256[name], urls, folder, progress)
     except OSError as error:
-        path = shortened(str(error.filename or folder), LONGEST_PATH)
+        path = shortened(str(error.filename or folder), LONGEST_LINE)
         raise ConfigError(f"{path}: cannot be written ({error.strerror or error})") from error
     return folder
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trainers.config import LOOK_UP, ConfigError, DataConfig
 from trainers.data.files import DataError, Pair, read_cifar10, read_mnist, read_packaged_csv
-from trainers.errors import LONGEST_PATH, quoted, shortened
+from trainers.errors import LONGEST_LINE, quoted, shortened
 from trainers.references import resolve
 
 DATA_SETS = ("digits", "mnist5k", "mnist", "fashion_mnist", "cifar10")
@@ -55,13 +55,13 @@ def load_samples(config: DataConfig) -> tuple[Samples, Samples | None]:
     root = Path(os.path.expanduser(config.root))  # Path.expanduser raises for an unknown user
     try:
         if not root.exists():
-            raise DataError(f"data.root = {quoted(config.root, LONGEST_PATH)}: no such directory")
+            raise DataError(f"data.root = {quoted(config.root, LONGEST_LINE)}: no such directory")
         if name == "cifar10":
             train, test = read_cifar10(root)
         else:
             train, test = read_mnist([root / TORCHVISION_FOLDERS[name], root])
     except OSError as error:
-        path = shortened(str(error.filename or root), LONGEST_PATH)
+        path = shortened(str(error.filename or root), LONGEST_LINE)
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     return _labelled(train, f"{name} training set in {root}"), _labelled(test, f"{name} test set in {root}")
 

@@ -24,15 +24,15 @@ def check_parameters(name: str, module: nn.Module, twin: nn.Module) -> None:
         raise ConfigError(f"{where}: the module has no parameters to train")
     for key, value in parameters.items():
         if isinstance(value, nn.parameter.UninitializedParameter):
-            raise ConfigError(f"{where}: parameter {key!r} has no shape yet: use layers that are not lazy")
+            raise ConfigError(f"{where}: parameter {quoted(key)} has no shape yet: use layers that are not lazy")
         if not value.is_floating_point() or not value.requires_grad:
             raise ConfigError(
-                f"{where}: parameter {key!r} is {value.dtype} with requires_grad = {value.requires_grad}:"
+                f"{where}: parameter {quoted(key)} is {value.dtype} with requires_grad = {value.requires_grad}:"
                 " must be a float to be trained; register a constant as a buffer"
             )
         if key not in others or not torch.equal(value, others[key]):
             raise ConfigError(
-                f"{where}: parameter {key!r} differs between two modules made from one seed: initial "
+                f"{where}: parameter {quoted(key)} differs between two modules made from one seed: initial "
                 "weights must be drawn from torch's global generator only"
             )
 
@@ -62,7 +62,7 @@ def check_forward(
         except AttributeError:
             raise ConfigError(
                 f"{where}: noise_sites names {quoted(name)}, which is no submodule: must be among "
-                f"{[n for n, _ in module.named_modules() if n]}"
+                f"{quoted([n for n, _ in module.named_modules() if n])}"
             ) from None
         handles.append(site.register_forward_hook(lambda _m, _i, out, seen=outputs[name]: seen.append(out)))
     first, second = (_forward(where, module, statistics, x, classes, seed=seed) for seed in (0, 1))
@@ -71,7 +71,7 @@ def check_forward(
     changed = [name for name, value in module.named_buffers() if not torch.equal(value, before[name])]
     if changed:
         raise ConfigError(
-            f"{where}: the forward pass changes the buffer {changed[0]!r}: the parameters must be the "
+            f"{where}: the forward pass changes the buffer {quoted(changed[0])}: the parameters must be the "
             "only state (batch normalisation of torch.nn is taken care of)"
         )
     if not torch.equal(first, second):
