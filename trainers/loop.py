@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,19 +90,24 @@ class _Training:
     @torch.no_grad()
     def advance(self, stop: int) -> Tensor:
         """Take the steps up to ``stop``, of which there is one at least; the loss of the last batch, [P]."""
+        for _ in range(self.state.step, stop):
+            trace = self._step()
+        return self.problem.network.loss(trace)
+
+    def _step(self) -> Any:
+        """Take an inner step, and the outer one where it is due; the trace of the T1 batch, all that outlives them."""
         estimator, options = self.state.estimator, self.config.outer
-        for number in range(self.state.step + 1, stop + 1):
-            step = self._linearise()
-            if estimator is None:
-                self._move(step, tunes=False)
-                continue
-            tunes = number > options.warmup_steps and number % options.every == 0
-            estimator.before_step(step)
-            move = self._move(step, tunes)
-            estimator.after_step(step, move)
-            if tunes:
-                self._tune(estimator, step, move)
-        return self.problem.network.loss(step.trace)
+        step = self._linearise()
+        if estimator is None:
+            self._move(step, tunes=False)
+            return step.trace
+        tunes = step.number > options.warmup_steps and step.number % options.every == 0
+        estimator.before_step(step)
+        move = self._move(step, tunes)
+        estimator.after_step(step, move)
+        if tunes:
+            self._tune(estimator, step, move)
+        return step.trace
 
     def _linearise(self) -> Step:
         """Draw the next batch and its noise, and take the network's trace of it."""

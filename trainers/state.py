@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainers.config import ConfigError, TrainConfig
-from trainers.errors import quoted
+from trainers.errors import quoted, shortened
 from trainers.hypergradients import ESTIMATORS
 from trainers.hypergradients.base import Estimator
 from trainers.optimisers import inner, outer
@@ -57,14 +57,14 @@ class State:
         own = self.checkpoint().tensors
         if {n: (t.dtype, t.shape) for n, t in own.items()} != {n: (t.dtype, t.shape) for n, t in saved.tensors.items()}:
             raise ConfigError(
-                f"checkpoint with {_shapes(saved.tensors)}: must be of the same configuration, arm and pack, "
-                f"which has {_shapes(own)}"
+                f"checkpoint with {shortened(_shapes(saved.tensors), 1000)}: must be of the same configuration, arm "
+                f"and pack, which has {_shapes(own)}"
             )
         for name in ("seeds", "initial"):
             if not torch.equal(own[name], saved.tensors[name]):
                 raise ConfigError(
-                    f"checkpoint of members with {name} {saved.tensors[name].tolist()}: must be of those "
-                    f"with {own[name].tolist()}"
+                    f"checkpoint of members with {name} {quoted(saved.tensors[name].tolist())}: must be of those "
+                    f"with {quoted(own[name].tolist())}"
                 )
         self.step, self.seconds = saved.step, float(saved.tensors["seconds"])
         for name, value in self.tensors().items():

@@ -35,3 +35,10 @@ def test_a_module_that_fails_when_it_is_imported_is_told(tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match=r"cannot be imported \(ZeroDivisionError: division by zero\)"):
         resolve("fails_at_import:f", "trainer")
+
+
+def test_a_long_reference_is_quoted_in_part():
+    with pytest.raises(ConfigError) as caught:
+        resolve("m" * 10_000 + ":f", "models.name")
+    assert "(10004 characters)" in str(caught.value)
+    assert len(str(caught.value)) < 700
