@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trainers.errors import shortened
+from trainers.errors import LONGEST_LINE, shortened
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 STUDIES = "studies"  # the storage root where none is named
-LONGEST_WORD = 300  # characters of a message without a space
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The study's spec, a TOML file.")]
 StudyArgument = Annotated[
@@ -69,5 +68,5 @@ def study_at(text: str) -> str:
 
 def print_error(message: object) -> None:
     """Print a message on stderr. Words longer than any path, which some libraries quote whole, are shortened."""
-    text = re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: shortened(word[0]), str(message))
+    text = re.sub(rf"\S{{{LONGEST_LINE},}}", lambda word: shortened(word[0]), str(message))
     print(f"error: {text}", file=sys.stderr)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from service.errors import StudyError
-from trainers.errors import quoted
+from trainers.errors import LONGEST_LINE, quoted
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -68,7 +68,8 @@ def auth_token(environ: Mapping[str, str] = os.environ) -> str | None:
         try:
             return Path(named).expanduser().read_text().strip() or None
         except (OSError, UnicodeDecodeError) as error:
-            raise ClusterError(f"RAY_AUTH_TOKEN_PATH = {quoted(named)}: must be a readable file ({error})") from None
+            place = quoted(named, LONGEST_LINE)
+            raise ClusterError(f"RAY_AUTH_TOKEN_PATH = {place}: must be a readable file ({error})") from None
     default = Path(environ.get("HOME") or Path.home()) / ".ray" / "auth_token"
     try:
         return default.read_text().strip() or None
