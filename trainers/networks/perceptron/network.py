@@ -95,15 +95,9 @@ class StackedMLP:
             None if h is None or epsilon is None else h[:, column, None, None]
             for column, epsilon in zip(columns, noise, strict=True)
         ]
+        layers = self.views(theta)
         return linearise(
-            self.views(theta),
-            self.activation,
-            x=x,
-            labels=y,
-            noise=noise,
-            stds=stds,
-            smoothing=smoothing,
-            mirrored=mirrored,
+            layers, self.activation, x=x, labels=y, noise=noise, stds=stds, smoothing=smoothing, mirrored=mirrored
         )
 
     def loss(self, trace: Trace) -> Tensor:

@@ -91,11 +91,11 @@ class _Sweep:
     fade: float
     members: int  # P
     directions: int  # H
-    examples: int  # m
+    m: int
 
     def part(self, t: Tensor) -> Tensor:
         """The first m examples."""
-        return t[:, : self.examples]
+        return t[:, : self.m]
 
     def each(self, t: Tensor) -> Tensor:
         """The first m examples for each direction, [P, B, d] → [P·H, m, d]."""
@@ -104,7 +104,7 @@ class _Sweep:
 
     def fold(self, t: Tensor) -> Tensor:
         """[P·H, m, d] → [P, H·m, d]: one product with the member's own weights."""
-        return t.view(self.members, self.directions * self.examples, -1)
+        return t.view(self.members, self.directions * self.m, -1)
 
     def weights(self, column: int) -> Tensor:
         """How much the direct part of a hyperparameter counts, [P, 1, 1]."""
@@ -129,15 +129,9 @@ def tangents(
     term; None leaves it out. The λ columns get no direct part here. Of a mirrored trace, ``examples`` are all.
     """
     members = len(trace.labels)
+    directions = len(z[0][0]) // members
     sweep = _Sweep(
-        trace=trace,
-        z=z,
-        layout=layout,
-        direct=direct,
-        fade=fade,
-        members=members,
-        directions=len(z[0][0]) // members,
-        examples=examples,
+        trace=trace, z=z, layout=layout, direct=direct, fade=fade, members=members, directions=directions, m=examples
     )
     # The first inputs, as a rule the widest, are the same for all directions and are not copied for each.
     inputs = [sweep.part(trace.inputs[0]), *map(sweep.each, trace.inputs[1:])]
@@ -194,7 +188,7 @@ def _last_delta_dot(sweep: _Sweep, z_dot: Tensor) -> Tensor:
     if sweep.direct is not None and (column := sweep.layout.label_smoothing) is not None:
         slope = sweep.part(label_slope(trace.labels, trace.logits))
         _split(delta_dot, sweep.members)[column].addcmul_(slope, sweep.weights(column))
-    return delta_dot.div_(sweep.examples)
+    return delta_dot.div_(sweep.m)
 
 
 def _first_tangent(sweep: _Sweep, delta_dot: Tensor, inputs: Tensor, scale: float) -> LayerTangent:
