@@ -3,66 +3,125 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-# Public name -> its module. Lazy: a laptop that only loads a study imports neither scikit-learn nor matplotlib.
+if TYPE_CHECKING:  # what a type checker reads; at run time ``__getattr__`` imports a name when it is first asked for
+    from analysis.report.build import ReportPaths, write_report
+    from analysis.report.main_figures import main_figures
+    from analysis.statistics.comparison import compare_studies
+    from analysis.statistics.contraction import clamped, contraction_ratios, distance_over_steps
+    from analysis.statistics.diagonal import Diagonal, bland_altman, compare_arms
+    from analysis.statistics.equal_compute import at_equal_compute, compute_curve, expected_best
+    from analysis.statistics.frames import NotComputable, boxes, hyperparameters, pairs, tie_layers
+    from analysis.statistics.improvement import (
+        SEED_SHARES,
+        BestCellComparison,
+        GoodThreshold,
+        against_best_cell,
+        good_threshold,
+        seed_holds,
+        split,
+        split_curve,
+    )
+    from analysis.statistics.intervals import Estimate, bootstrap, wilson
+    from analysis.statistics.model_sizes import compare_models
+    from analysis.statistics.overhead import time_overhead, time_ratios
+    from analysis.statistics.region import Region, find_region, stricter
+    from analysis.statistics.region_shares import (
+        RegionShares,
+        RegionStability,
+        concentration,
+        region_points,
+        region_shares,
+        region_stability,
+    )
+    from analysis.statistics.summary import ModelSummary, Summary, summarise
+    from analysis.statistics.surface import Surface, directions, fit_surface, grid_cells
+    from analysis.study import Study, StudyError, load_study
+
+# Module -> its public names. A laptop that only loads a study imports neither scikit-learn nor matplotlib.
 _PUBLIC = {
-    "Study": "study",
-    "StudyError": "study",
-    "load_study": "study",
-    "NotComputable": "statistics.frames",
-    "boxes": "statistics.frames",
-    "hyperparameters": "statistics.frames",
-    "pairs": "statistics.frames",
-    "tie_layers": "statistics.frames",
-    "Estimate": "statistics.intervals",
-    "bootstrap": "statistics.intervals",
-    "wilson": "statistics.intervals",
-    "Surface": "statistics.surface",
-    "directions": "statistics.surface",
-    "fit_surface": "statistics.surface",
-    "grid_cells": "statistics.surface",
-    "Region": "statistics.region",
-    "RegionShares": "statistics.region",
-    "RegionStability": "statistics.region",
-    "concentration": "statistics.region",
-    "find_region": "statistics.region",
-    "region_points": "statistics.region",
-    "region_shares": "statistics.region",
-    "region_stability": "statistics.region",
-    "stricter": "statistics.region",
-    "clamped": "statistics.contraction",
-    "contraction_ratios": "statistics.contraction",
-    "distance_over_steps": "statistics.contraction",
-    "BestCellComparison": "statistics.improvement",
-    "GoodThreshold": "statistics.improvement",
-    "SEED_SHARES": "statistics.improvement",
-    "against_best_cell": "statistics.improvement",
-    "good_threshold": "statistics.improvement",
-    "seed_holds": "statistics.improvement",
-    "split": "statistics.improvement",
-    "split_curve": "statistics.improvement",
-    "Diagonal": "statistics.diagonal",
-    "bland_altman": "statistics.diagonal",
-    "compare_arms": "statistics.diagonal",
-    "time_overhead": "statistics.overhead",
-    "time_ratios": "statistics.overhead",
-    "at_equal_compute": "statistics.equal_compute",
-    "compute_curve": "statistics.equal_compute",
-    "expected_best": "statistics.equal_compute",
-    "compare_models": "statistics.model_sizes",
-    "compare_studies": "statistics.comparison",
-    "summarise": "statistics.summary",
-    "ReportPaths": "report.build",
-    "write_report": "report.build",
+    "study": "Study StudyError load_study",
+    "statistics.frames": "NotComputable boxes hyperparameters pairs tie_layers",
+    "statistics.intervals": "Estimate bootstrap wilson",
+    "statistics.surface": "Surface directions fit_surface grid_cells",
+    "statistics.region": "Region find_region stricter",
+    "statistics.region_shares": "RegionShares RegionStability concentration region_points region_shares "
+    "region_stability",
+    "statistics.contraction": "clamped contraction_ratios distance_over_steps",
+    "statistics.improvement": "BestCellComparison GoodThreshold SEED_SHARES against_best_cell good_threshold "
+    "seed_holds split split_curve",
+    "statistics.diagonal": "Diagonal bland_altman compare_arms",
+    "statistics.overhead": "time_overhead time_ratios",
+    "statistics.equal_compute": "at_equal_compute compute_curve expected_best",
+    "statistics.model_sizes": "compare_models",
+    "statistics.comparison": "compare_studies",
+    "statistics.summary": "ModelSummary Summary summarise",
+    "report.main_figures": "main_figures",
+    "report.build": "ReportPaths write_report",
 }
+_MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names.split()}
+
+__all__ = [
+    "SEED_SHARES",
+    "BestCellComparison",
+    "Diagonal",
+    "Estimate",
+    "GoodThreshold",
+    "ModelSummary",
+    "NotComputable",
+    "Region",
+    "RegionShares",
+    "RegionStability",
+    "ReportPaths",
+    "Study",
+    "StudyError",
+    "Summary",
+    "Surface",
+    "against_best_cell",
+    "at_equal_compute",
+    "bland_altman",
+    "bootstrap",
+    "boxes",
+    "clamped",
+    "compare_arms",
+    "compare_models",
+    "compare_studies",
+    "compute_curve",
+    "concentration",
+    "contraction_ratios",
+    "directions",
+    "distance_over_steps",
+    "expected_best",
+    "find_region",
+    "fit_surface",
+    "good_threshold",
+    "grid_cells",
+    "hyperparameters",
+    "load_study",
+    "main_figures",
+    "pairs",
+    "region_points",
+    "region_shares",
+    "region_stability",
+    "seed_holds",
+    "split",
+    "split_curve",
+    "stricter",
+    "summarise",
+    "tie_layers",
+    "time_overhead",
+    "time_ratios",
+    "wilson",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'analysis' has no attribute {name!r}")
-    return getattr(import_module(f"analysis.{_PUBLIC[name]}"), name)
+    return getattr(import_module(f"analysis.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(_PUBLIC)
+    return sorted(_MODULE_OF)

@@ -173,7 +173,7 @@ def comparison_loss(ax: Axes, rows: pd.DataFrame) -> Axes:
         ("rerun_test_loss", style.GREEN, "^", "rerun", 0.14),
         ("best_cell_test_loss", style.INK, "|", "best grid cell", 0.0),
     ):
-        if column in rows:
+        if column in rows and rows[column].notna().any():
             place = np.arange(len(rows)) + shift
             ax.plot(
                 rows[column],

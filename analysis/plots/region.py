@@ -15,14 +15,13 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from numpy.typing import NDArray
 
 from analysis.plots import style
-from analysis.statistics.frames import Boxes, Floats
+from analysis.statistics.frames import ROUNDING, Boxes, Floats
 from analysis.statistics.region import Region
 
 LEVELS = 15
-LATTICE = 40_000  # points of the box at which a region's extent is looked for
-AT_CLAMP = 1e-6  # of the box: nearer to its edge, a value is on the clamp (float32 rounds)
 
 
 def region_convergence(
@@ -127,18 +126,6 @@ def surface_slice(region: Region, boxes: Boxes, first: str, second: str, k: int 
     return x, y, region.surface.predict(points).reshape(k, k)
 
 
-def extents(region: Region) -> dict[str, tuple[float, float]]:
-    """Hyperparameter -> the lowest and the highest value that occur in the region, whatever the others are."""
-    axes, values = region.surface.lattice(int(LATTICE ** (1 / len(region.surface.names))))
-    inside = np.argwhere(values <= region.threshold)
-    if not len(inside):
-        return {}
-    return {
-        h: (float(axis[column.min()]), float(axis[column.max()]))
-        for h, axis, column in zip(region.surface.names, axes, inside.T, strict=True)
-    }
-
-
 def _surface(ax: Axes, region: Region, boxes: Boxes, first: str, second: str) -> None:
     x, y, values = surface_slice(region, boxes, first, second)
     levels = surface_levels(values)
@@ -188,10 +175,10 @@ def _fade(count: int, full: float) -> float:
     return float(full * min(1.0, (40.0 / max(count, 1)) ** 0.5))
 
 
-def on_clamp(values: Floats, box: tuple[float, float]) -> Floats:
-    """1 where a value lies on an edge of its box, 0 elsewhere."""
-    tolerance = AT_CLAMP * (box[1] - box[0])
-    return np.asarray((values <= box[0] + tolerance) | (values >= box[1] - tolerance), dtype=float)
+def on_clamp(values: Floats, box: tuple[float, float]) -> NDArray[np.bool_]:
+    """Which of ``values`` lie on an edge of their box, or beyond it; False for NaN."""
+    tolerance = ROUNDING * (box[1] - box[0])
+    return np.asarray((values <= box[0] + tolerance) | (values >= box[1] - tolerance))
 
 
 def _marks(
@@ -219,7 +206,7 @@ def _marks(
     finished = runs[runs[list(ends)].notna().all(axis=1)]
     clamped = np.zeros(len(finished), dtype=bool)
     for name in names:
-        clamped |= on_clamp(finished[f"{name}_final"].to_numpy(dtype=float), boxes[name]) > 0
+        clamped |= on_clamp(finished[f"{name}_final"].to_numpy(dtype=float), boxes[name])
     colours = np.full(len(finished), style.GREY, dtype=object)
     if region is not None:
         points = finished[[f"{h}_final" for h in region.surface.names]].to_numpy(dtype=float)

@@ -16,7 +16,7 @@ from contourpy import contour_generator
 from matplotlib.image import imsave
 
 from analysis.plots import style
-from analysis.plots.region import AT_CLAMP, surface_slice
+from analysis.plots.region import on_clamp, surface_slice
 from analysis.report.view import StudyView
 from analysis.statistics.frames import Boxes, positions
 from analysis.statistics.region import Region
@@ -128,7 +128,7 @@ def _runs(
                 "end": _numbers(end),
                 "arms": results,
                 "inside": [None, None] if inside is None else inside[place],
-                "clamped": [_at_clamp(v, view.boxes[h]) for v, h in zip(end, names, strict=True)],
+                "clamped": [bool(on_clamp(np.asarray(v), view.boxes[h])) for v, h in zip(end, names, strict=True)],
                 "steps": step_lists.index(steps),
                 "t2_path": t2_path,
                 "path": [
@@ -149,11 +149,6 @@ def _inside(online: pd.DataFrame, region: Region | None) -> list[list[bool | Non
         [bool(s), bool(e) if status == "completed" else None]
         for s, e, status in zip(start, end, online["status"], strict=True)
     ]
-
-
-def _at_clamp(value: float, box: tuple[float, float]) -> bool:
-    tolerance = AT_CLAMP * (box[1] - box[0])
-    return bool(value <= box[0] + tolerance or value >= box[1] - tolerance)
 
 
 def _numbers(values: Any) -> list[float | None]:

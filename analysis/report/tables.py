@@ -2,49 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pandas as pd
 
-from analysis.report.text import number_cell, p_cell, share_cell, word_cell
+from analysis.report.view import StudyView
+from analysis.statistics.frames import NotComputable
+from analysis.statistics.records import to_plain
+from analysis.statistics.summary import ModelSummary
 
-Row = dict[str, Any]
-Cell = Callable[[Row], str]
+R = TypeVar("R")
+Columns = Sequence[tuple[str, Callable[[R], str]]]  # header, and the cell of a row as a reader sees it
+Raw = dict[str, Any]  # column of the CSV file -> value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Found(Generic[R]):
+    """What one study, or one of its models, has for a table: some rows, or why it has none."""
+
+    study: str
+    model: str | None = None
+    rows: Sequence[R] | NotComputable
+
+
+def found_by_model(
+    views: Sequence[StudyView], part: Callable[[ModelSummary], Sequence[R] | NotComputable]
+) -> Iterator[Found[R]]:
+    """One part of every model's statistics."""
+    for view in views:
+        for model, summary in view.summary.models.items():
+            yield Found(study=view.study.name, model=model, rows=part(summary))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of the report. ``rows`` hold the raw numbers, ``columns`` say how a reader sees them.
+    """A table of the report. ``gaps`` says, by study and model, what is missing from it and why."""
 
-    ``gaps`` says, by study and model, what is missing from the table and why.
-    """
-
-    section: str
     name: str  # of its files
     title: str
     note: str  # the definition of what it shows
-    rows: list[Row] = field(repr=False)
-    columns: Sequence[tuple[str, Cell]] = field(repr=False)
-    gaps: tuple[str, ...] = ()
-
-    def cells(self) -> list[list[str]]:
-        """The formatted rows."""
-        return [[cell(row) for _, cell in self.columns] for row in self.rows]
-
-    def headers(self) -> list[str]:
-        """The formatted columns' names."""
-        return [header for header, _ in self.columns]
+    headers: list[str]
+    cells: list[list[str]] = field(repr=False)  # as a reader sees them
+    rows: list[Raw] = field(repr=False)  # raw numbers
+    gaps: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
         """The formatted table as GitHub's Markdown, with title, definition and gaps."""
-        lines = ["| " + " | ".join(self.headers()) + " |", "|" + " --- |" * len(self.columns)]
-        lines += ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in self.cells()]
+        lines = ["| " + " | ".join(self.headers) + " |", "|" + " --- |" * len(self.headers)]
+        lines += ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in self.cells]
         missing = [f"Not computed: {gap}." for gap in self.gaps]
         table = ["\n".join(lines)] if self.rows else []
         return "\n\n".join([f"## {self.title}", *table, *self.note.splitlines(), *missing]) + "\n"
+
+
+def make_table(
+    found: Iterable[Found[R]],
+    columns: Columns[R],
+    raw: Callable[[R], Raw],
+    *,
+    name: str,
+    title: str,
+    note: str,
+    several: bool,
+) -> Table:
+    """The table of the rows ``found``, with leading columns for the model and, of ``several`` studies, the study."""
+    found = list(found)
+    by_model = any(part.model is not None for part in found)
+    cells, rows = [], []
+    for part in found:
+        place = [part.study] * several + [part.model or ""] * by_model
+        for row in () if isinstance(part.rows, NotComputable) else part.rows:
+            cells.append(place + [cell(row) for _, cell in columns])
+            rows.append(to_plain({"study": part.study} | ({"model": part.model} if part.model else {}) | raw(row)))
+    headers = ["study"] * several + ["model"] * by_model + [header for header, _ in columns]
+    return Table(
+        name=name, title=title, note=note, headers=headers, cells=cells, rows=rows, gaps=gaps(found, several=several)
+    )
+
+
+def gaps(found: Iterable[Found[R]], *, several: bool) -> list[str]:
+    """The reasons for what is missing, each once, after the study (of ``several``) and the model that it concerns."""
+    reasons: dict[str, None] = {}
+    for part in found:
+        if isinstance(part.rows, NotComputable):
+            where = " · ".join([part.study] * several + ([part.model] if part.model else []))
+            reasons[f"{where}: {part.rows.reason}" if where else part.rows.reason] = None
+    return list(reasons)
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> tuple[Path, ...]:
@@ -58,46 +104,3 @@ def write_tables(tables: Sequence[Table], folder: Path) -> tuple[Path, ...]:
         written.append(folder / f"{table.name}.md")
         written[-1].write_text(table.markdown(), encoding="utf-8")
     return tuple(written)
-
-
-class Collector:
-    """Gathers the rows of one table over studies and models, and the reasons for those that are missing."""
-
-    def __init__(self, several: bool) -> None:
-        self.rows: list[Row] = []
-        self.gaps: list[str] = []
-        self._several = several
-
-    def place(self, study: Row, model: str | None = None) -> Row:
-        """The leading columns of a row."""
-        return {"study": study["study"]["name"]} | ({} if model is None else {"model": model})
-
-    def known(self, part: Any, study: Row, model: str | None = None) -> bool:
-        """Whether ``part`` was computed; if not, its reason is kept."""
-        if not isinstance(part, Mapping) or "not_computable" not in part:
-            return part is not None
-        where = [study["study"]["name"]] if self._several else []
-        reason = f"{' · '.join([*where, *([model] if model else [])])}: {part['not_computable']}".removeprefix(": ")
-        if reason not in self.gaps:
-            self.gaps.append(reason)
-        return False
-
-
-def word(name: str) -> Cell:
-    """A column shown as it is."""
-    return lambda row: word_cell(row.get(name))
-
-
-def number(name: str, digits: int = 3) -> Cell:
-    """A number, with its interval where the row has one."""
-    return lambda row: number_cell(row, name, digits)
-
-
-def share(name: str) -> Cell:
-    """A share in per cent, with its interval where the row has one."""
-    return lambda row: share_cell(row, name)
-
-
-def p_value(name: str) -> Cell:
-    """A p-value."""
-    return lambda row: p_cell(row.get(name))

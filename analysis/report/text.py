@@ -1,58 +1,46 @@
-"""Numbers as a reader sees them: a value with its interval, never one without the other where there is one."""
+"""Numbers as a reader sees them: a value with its interval, never one without the other where there is one.
+
+They are rounded first to the digits that ``summary.json`` holds, so that the page and the file never disagree.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
-from analysis.statistics.intervals import Estimate
+from analysis.statistics.intervals import Estimate, unknown
+from analysis.statistics.records import significant
 
 NONE = "–"
 
 
-def share(estimate: Estimate) -> str:
-    """``79 % [68, 87]``: a share with its 95 % interval in per cent."""
-    return share_cell({"x": estimate.value, "x_low": estimate.low, "x_high": estimate.high}, "x")
-
-
-def number(estimate: Estimate) -> str:
-    """``-0.0021 [-0.0034, -0.0009]``: a value with its 95 % interval, three significant digits."""
-    return number_cell({"x": estimate.value, "x_low": estimate.low, "x_high": estimate.high}, "x")
-
-
-def known(value: Any) -> bool:
-    """Whether ``value`` is a finite number."""
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def share_cell(row: Mapping[str, Any], name: str) -> str:
-    """The share ``row[name]`` with the interval ``{name}_low``, ``{name}_high``, in per cent."""
-    value, low, high = (row.get(f"{name}{end}") for end in ("", "_low", "_high"))
-    if not known(value):
+def share(value: Estimate | float | None) -> str:
+    """``79 % [68, 87]``: a share in per cent, with its 95 % interval where it has one."""
+    known, low, high = _rounded(value)
+    if known is None:
         return NONE
-    return f"{_per_cent(value)} %" + (f" [{_per_cent(low)}, {_per_cent(high)}]" if known(low) and known(high) else "")
+    return f"{_per_cent(known)} %" + ("" if low is None or high is None else f" [{_per_cent(low)}, {_per_cent(high)}]")
 
 
-def number_cell(row: Mapping[str, Any], name: str, digits: int = 3) -> str:
-    """The number ``row[name]`` with the interval ``{name}_low``, ``{name}_high``, to ``digits`` significant digits."""
-    value, low, high = (row.get(f"{name}{end}") for end in ("", "_low", "_high"))
-    if value is None or not known(value):
+def number(value: Estimate | float | None, digits: int = 3) -> str:
+    """``−0.0021 [−0.0034, −0.0009]``: a number to ``digits`` significant digits, with its 95 % interval if any."""
+    known, low, high = _rounded(value)
+    if known is None:
         return NONE
-    if low is None or high is None or not (known(low) and known(high)):
-        return _plain(value, digits, abs(value))
-    size = max(abs(value), abs(low), abs(high))  # of all three, so that they have the same decimals
-    return f"{_plain(value, digits, size)} [{_plain(low, digits, size)}, {_plain(high, digits, size)}]"
+    if low is None or high is None:
+        return _plain(known, digits, abs(known))
+    size = max(abs(known), abs(low), abs(high))  # of all three, so that they have the same decimals
+    return f"{_plain(known, digits, size)} [{_plain(low, digits, size)}, {_plain(high, digits, size)}]"
 
 
-def p_cell(value: Any) -> str:
+def p_value(value: float | None) -> str:
     """A p-value: three digits, ``< 0.001`` below."""
-    if not known(value):
+    known, _, _ = _rounded(value)
+    if known is None:
         return NONE
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "< 0.001" if known < 0.001 else f"{known:.3f}"
 
 
-def word_cell(value: Any) -> str:
+def word(value: str | float | bool | None) -> str:
     """A word, a count or a yes/no."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return NONE
@@ -61,11 +49,19 @@ def word_cell(value: Any) -> str:
     return str(value)
 
 
-def _per_cent(value: Any) -> str:
+def _rounded(value: Estimate | float | None) -> tuple[float | None, float | None, float | None]:
+    """The value and the bounds of its interval; None for what is not a finite number."""
+    estimate = unknown() if value is None else value
+    if not isinstance(estimate, Estimate):
+        return significant(estimate), None, None
+    return significant(estimate.value), significant(estimate.low), significant(estimate.high)
+
+
+def _per_cent(value: float) -> str:
     return f"{100 * value:.0f}"
 
 
-def _plain(value: Any, digits: int, size: Any) -> str:
+def _plain(value: float, digits: int, size: float) -> str:
     """As many decimals as a number of magnitude ``size`` needs for ``digits`` digits, and no needless exponent."""
     if value == 0:
         return "0"

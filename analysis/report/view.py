@@ -1,4 +1,4 @@
-"""What the report asks of one study more than once: regions, and a sample of trajectories small enough for a page."""
+"""A study as the report sees it: its statistics, and a sample of its trajectories that is small enough for a page."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.statistics import frames
-from analysis.statistics.frames import Boxes, NotComputable
-from analysis.statistics.region import Region, find_region
+from analysis.statistics.frames import Boxes, NotComputable, missing_arms
+from analysis.statistics.region import Region
+from analysis.statistics.summary import Summary
 from analysis.study import Study
 
 Drawn = tuple[Figure, str]  # a picture and its caption
+MOST_DRAWN = 120  # runs drawn in one static panel
 MOST_RUNS = 240  # online runs of a model whose trajectories are drawn; starts and ends are sampled alike
 MOST_POINTS = 40  # points of a trajectory that are drawn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StudyView:
-    """A study as the report sees it; per-layer hyperparameters are tied (their mean), as the regions are."""
+    """A study with its statistics; per-layer hyperparameters are tied (their mean), as the regions are."""
 
     study: Study
+    summary: Summary
     most_runs: int = MOST_RUNS
 
     @cached_property
@@ -36,15 +39,24 @@ class StudyView:
         """Hyperparameter -> (low, high), those that vary at all."""
         return {h: box for h, box in self.study.boxes.items() if box[0] < box[1]}
 
-    @cached_property
+    @property
     def regions(self) -> dict[str, Region | NotComputable]:
         """Model -> its optimal region by T2 loss."""
-        return {m: find_region(self.study.runs, m, self.study.boxes) for m in self.study.models}
+        return {model: found.decisive for model, found in self.summary.models.items()}
 
     @cached_property
     def found(self) -> dict[str, Region]:
         """The regions that could be computed."""
         return {m: r for m, r in self.regions.items() if isinstance(r, Region)}
+
+    def models_with(self, *arms: str) -> list[str] | NotComputable:
+        """The models that have a completed run in every one of ``arms``."""
+        models = [m for m in self.study.models if missing_arms(self.study.runs, *arms, model=m) is None]
+        return (
+            models
+            or missing_arms(self.study.runs, *arms)
+            or NotComputable(f"no model has completed runs in all of the arms {', '.join(arms)}")
+        )
 
     def online(self, model: str) -> pd.DataFrame:
         """The online runs of ``model`` that have an end, tied: at most ``most_runs``, evenly spaced over the plan."""

@@ -3,43 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from analysis.statistics.frames import NotComputable, one_arm
-from analysis.statistics.intervals import Estimate, bootstrap
-from analysis.statistics.overhead import time_overhead
-from analysis.statistics.region import Region, RegionShares, find_region, region_shares
+from analysis.statistics.intervals import Estimate, bootstrap, unknown
+from analysis.statistics.records import Row, to_frame
+from analysis.statistics.region import Region
+from analysis.statistics.region_shares import region_shares
+from analysis.statistics.summary import Summary, summarise
 from analysis.study import Study
 
 _PROBLEM = ("data", "inner", "hyperparameters")  # the parts of a spec that a region depends on, beside the model
 
 
-def compare_studies(studies: Sequence[Study], *, seed: int = 0) -> pd.DataFrame:
+@dataclass(frozen=True, kw_only=True)
+class StudyComparison(Row):
+    """One model of one study beside those of others. What cannot be computed is NaN, and ``reason`` says why."""
+
+    study: str
+    estimator: str | None
+    model: str
+    reference: str | None  # the study whose region it is judged by
+    n: int  # online runs with a result
+    diverged: int
+    volume: float
+    best_cell_test_loss: float
+    start_share: Estimate
+    end_share: Estimate
+    online_test_loss: Estimate
+    rerun_test_loss: Estimate
+    initial_test_loss: Estimate
+    cost: Estimate  # time of online over initial
+    reason: str | None
+
+
+def study_comparisons(
+    studies: Sequence[Study], summaries: Sequence[Summary], *, seed: int = 0
+) -> tuple[StudyComparison, ...]:
     """One row for each study and model: region shares, losses, and cost in multiples of a fixed training.
 
     A study without a grid is judged by the region of the first study that has one for the same problem (data, inner
-    training, boxes, model); ``reference`` names it. What cannot be computed is NaN, and ``reason`` says why.
-
-    Columns: study, estimator, model, reference, n, diverged, volume, start_share, end_share, online_test_loss,
-    rerun_test_loss, initial_test_loss, cost (of online over initial) — each of these five also with _low and _high —
-    best_cell_test_loss, reason.
+    training, boxes, model).
     """
-    own = [{model: find_region(study.runs, model, study.boxes) for model in study.models} for study in studies]
+    both = list(zip(studies, summaries, strict=True))
     rows = []
-    for study, regions in zip(studies, own, strict=True):
-        for model in study.models:
-            region, reference = regions[model], study.name
+    for study, summary in both:
+        for model, found in summary.models.items():
+            region, reference = found.decisive, study.name
             if isinstance(region, NotComputable):
-                for other, theirs in zip(studies, own, strict=True):
-                    candidate = theirs.get(model)
-                    if isinstance(candidate, Region) and _same_problem(study, other):
-                        region, reference = candidate, other.name
+                for other, theirs in both:
+                    lent = theirs.models[model].decisive if model in theirs.models else region
+                    if isinstance(lent, Region) and _same_problem(study, other):
+                        region, reference = lent, other.name
                         break
-            rows.append(_row(study, model, region, reference, seed))
-    return pd.DataFrame(rows)
+            rows.append(_compare(study, summary, model, region, reference, seed))
+    return tuple(rows)
+
+
+def compare_studies(studies: Sequence[Study], *, seed: int = 0) -> pd.DataFrame:
+    """:func:`study_comparisons` of the studies' summaries as a frame.
+
+    Columns: the fields of :class:`StudyComparison`; each estimate is followed by its bounds, with _low and _high.
+    """
+    rows = study_comparisons(studies, [summarise(study, seed=seed) for study in studies], seed=seed)
+    return to_frame(rows)
 
 
 def _same_problem(first: Study, second: Study) -> bool:
@@ -52,35 +82,34 @@ def _same_problem(first: Study, second: Study) -> bool:
     return True
 
 
-def _row(study: Study, model: str, region: Region | NotComputable, reference: str, seed: int) -> dict[str, Any]:
+def _compare(
+    study: Study, summary: Summary, model: str, region: Region | NotComputable, reference: str, seed: int
+) -> StudyComparison:
     runs = study.runs[study.runs["model"] == model]
     online = one_arm(runs, model, "online")
-    row: dict[str, Any] = {
-        "study": study.name,
-        "estimator": (study.spec.get("outer") or {}).get("estimator"),
-        "model": model,
-        "reference": None,
-        "n": len(online),
-        "diverged": int((online["status"] == "diverged").sum()),
-        "volume": np.nan,
-    }
-    reasons = []
     shares = region_shares(runs, region, seed=seed) if isinstance(region, Region) else region
-    if isinstance(region, Region):
-        row |= {"reference": reference, "volume": region.volume, "best_cell_test_loss": _best_cell(study, region)}
-    if isinstance(shares, RegionShares):
-        row |= _columns("start_share", shares.start) | _columns("end_share", shares.end)
-    else:
-        reasons.append(shares.reason)
-    for arm in ("online", "rerun", "initial"):
-        losses = one_arm(runs, model, arm, completed=True)["test_loss"].to_numpy(dtype=float)
-        row |= _columns(f"{arm}_test_loss", bootstrap(losses, np.mean, seed=seed))
-    cost = time_overhead(runs, seed=seed)
-    if isinstance(cost, NotComputable):
-        reasons.append(cost.reason)
-    else:
-        row |= {"cost": cost["ratio"][0], "cost_low": cost["low"][0], "cost_high": cost["high"][0]}
-    return row | {"reason": "; ".join(reasons) or None}
+    cost = summary.overhead_of(model)
+    losses = {
+        arm: bootstrap(one_arm(runs, model, arm, completed=True)["test_loss"].to_numpy(dtype=float), np.mean, seed=seed)
+        for arm in ("online", "rerun", "initial")
+    }
+    return StudyComparison(
+        study=study.name,
+        estimator=(study.spec.get("outer") or {}).get("estimator"),
+        model=model,
+        reference=reference if isinstance(region, Region) else None,
+        n=len(online),
+        diverged=int((online["status"] == "diverged").sum()),
+        volume=region.volume if isinstance(region, Region) else float("nan"),
+        best_cell_test_loss=_best_cell(study, region) if isinstance(region, Region) else float("nan"),
+        start_share=unknown() if isinstance(shares, NotComputable) else shares.start,
+        end_share=unknown() if isinstance(shares, NotComputable) else shares.end,
+        online_test_loss=losses["online"],
+        rerun_test_loss=losses["rerun"],
+        initial_test_loss=losses["initial"],
+        cost=unknown() if isinstance(cost, NotComputable) else cost.ratio,
+        reason="; ".join(part.reason for part in (shares, cost) if isinstance(part, NotComputable)) or None,
+    )
 
 
 def _best_cell(study: Study, region: Region) -> float:
@@ -89,7 +118,3 @@ def _best_cell(study: Study, region: Region) -> float:
     cells = region.cells
     cell = cells.loc[(cells[list(region.best)] == pd.Series(region.best)).all(axis=1), "cell"].iloc[0]
     return float(grid.loc[grid["config_index"] == cell, "test_loss"].mean())
-
-
-def _columns(name: str, estimate: Estimate) -> dict[str, float]:
-    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.statistics.frames import (
+    ROUNDING,
     Boxes,
     Floats,
     NotComputable,
@@ -22,24 +24,45 @@ from analysis.statistics.frames import (
     scaled,
     tie_layers,
 )
-from analysis.statistics.intervals import bootstrap, wilson
+from analysis.statistics.intervals import Estimate, bootstrap, wilson
+from analysis.statistics.records import Row, frame_or_reason
 from analysis.statistics.region import Region
 from analysis.statistics.surface import Surface, directions
 from analysis.study import Study
 
 _BINS = 200  # of each hyperparameter's box, when trajectories are counted in bins: 0.005 of the box
 _MOST_STEPS = 100
-_AT_CLAMP = 1e-6  # of the box's width: a float32 value at a bound differs from it by its rounding
+_DIRECTION = "direction "
 
 
-def contraction_ratios(
+@dataclass(frozen=True, kw_only=True)
+class Contraction(Row):
+    """The spread of the ends over that of the starts, along one hyperparameter or direction; 1 is no contraction.
+
+    Standard deviations (std) and interquartile ranges (iqr) are in box units; the intervals are bootstrapped over runs.
+    """
+
+    along: str  # the hyperparameter, or ``direction 1`` (the most sensitive), ``direction 2``, …
+    start_std: float
+    end_std: float
+    std_ratio: Estimate
+    start_iqr: float
+    end_iqr: float
+    iqr_ratio: Estimate
+    n: int
+
+    @property
+    def is_direction(self) -> bool:
+        """Whether this is a direction of the surface, not a hyperparameter."""
+        return self.along.startswith(_DIRECTION)
+
+
+def contractions(
     runs: pd.DataFrame, model: str, boxes: Boxes, surface: Surface | None = None, *, seed: int = 0
-) -> pd.DataFrame | NotComputable:
-    """The spread of the ends over that of the starts, for each hyperparameter and along the surface's directions.
+) -> tuple[Contraction, ...] | NotComputable:
+    """How the spread shrinks along each (tied) hyperparameter, then along each principal direction of ``surface``.
 
-    One row for each (tied) hyperparameter, then, where a ``surface`` is given, one for each of its principal directions
-    from sensitive to flat; completed online runs only. Columns: along, start_std, end_std, start_iqr, end_iqr (all in
-    box units), std_ratio and iqr_ratio, each with _low and _high (bootstrap over runs), and n. 1 is no contraction.
+    The directions go from sensitive to flat. Completed online runs only.
     """
     absent = missing_arms(runs, "online", model=model)
     if absent:
@@ -56,22 +79,31 @@ def contraction_ratios(
     if surface is not None:
         vectors = directions(surface)
         for place in range(len(vectors)):  # hyperparameters that the grid does not vary have no component
-            along[f"direction {place + 1}"] = np.array([vectors[h][place] if h in vectors else 0.0 for h in names])
-    rows = []
-    for key, vector in along.items():
-        first, last = start @ vector, end @ vector
-        row: dict[str, Any] = {"along": key}
-        for measure, spread in (("std", _std), ("iqr", _iqr)):
-            ratio = bootstrap((first, last), partial(_shrinkage, spread), seed=seed)
-            row |= {
-                f"start_{measure}": float(spread(first, -1)),
-                f"end_{measure}": float(spread(last, -1)),
-                f"{measure}_ratio": ratio.value,
-                f"{measure}_ratio_low": ratio.low,
-                f"{measure}_ratio_high": ratio.high,
-            }
-        rows.append(row | {"n": len(online)})
-    return pd.DataFrame(rows)
+            along[f"{_DIRECTION}{place + 1}"] = np.array([vectors[h][place] if h in vectors else 0.0 for h in names])
+    return tuple(_contraction(key, start @ vector, end @ vector, seed) for key, vector in along.items())
+
+
+def _contraction(along: str, start: Floats, end: Floats, seed: int) -> Contraction:
+    return Contraction(
+        along=along,
+        start_std=float(_std(start, -1)),
+        end_std=float(_std(end, -1)),
+        std_ratio=bootstrap((start, end), partial(_shrinkage, _std), seed=seed),
+        start_iqr=float(_iqr(start, -1)),
+        end_iqr=float(_iqr(end, -1)),
+        iqr_ratio=bootstrap((start, end), partial(_shrinkage, _iqr), seed=seed),
+        n=len(start),
+    )
+
+
+def contraction_ratios(
+    runs: pd.DataFrame, model: str, boxes: Boxes, surface: Surface | None = None, *, seed: int = 0
+) -> pd.DataFrame | NotComputable:
+    """:func:`contractions` as a frame: the columns are the fields of :class:`Contraction`.
+
+    std_ratio and iqr_ratio are followed by their bounds, with _low and _high.
+    """
+    return frame_or_reason(contractions(runs, model, boxes, surface, seed=seed))
 
 
 def _std(x: Floats, axis: int) -> Floats:
@@ -88,13 +120,25 @@ def _shrinkage(spread: Callable[[Floats, int], Floats], start: Floats, end: Floa
     return np.asarray(np.divide(spread(end, axis), below, out=np.full(below.shape, np.nan), where=below > 0))
 
 
-def clamped(runs: pd.DataFrame, model: str, boxes: Boxes, region: Region | None = None) -> pd.DataFrame | NotComputable:
-    """How many completed online runs end with a hyperparameter at a bound of its box.
+@dataclass(frozen=True, kw_only=True)
+class Clamp(Row):
+    """How many of ``n`` completed online runs end with a hyperparameter at one bound of its box."""
 
-    One row for each hyperparameter (each layer or group of it) and side (low, high). Columns: hyperparameter, side,
-    bound, count, n, share with low and high (Wilson), outside_region (of the count; None without a region): a bound
-    inside the region is no failure.
-    """
+    bounds_of = "share"
+
+    hyperparameter: str  # of each layer or group of parameters
+    side: str  # low or high
+    bound: float
+    count: int
+    n: int
+    share: Estimate
+    outside_region: int | None  # of the count; None without a region. A bound inside the region is no failure
+
+
+def clamps(
+    runs: pd.DataFrame, model: str, boxes: Boxes, region: Region | None = None
+) -> tuple[Clamp, ...] | NotComputable:
+    """Which hyperparameters stick at a bound: one for each hyperparameter (each layer or group of it) and side."""
     absent = missing_arms(runs, "online", model=model)
     if absent:
         return absent
@@ -105,24 +149,27 @@ def clamped(runs: pd.DataFrame, model: str, boxes: Boxes, region: Region | None 
         for column in [c for c in columns if name in boxes and has_values(online, c)]:
             for side, bound in zip(("low", "high"), boxes[name], strict=True):
                 width = boxes[name][1] - boxes[name][0]
-                at = (online[f"{column}_final"] - bound).abs().to_numpy() <= _AT_CLAMP * width
-                share = wilson(int(at.sum()), len(online))
+                at = (online[f"{column}_final"] - bound).abs().to_numpy() <= ROUNDING * width
                 rows.append(
-                    {
-                        "hyperparameter": column,
-                        "side": side,
-                        "bound": bound,
-                        "count": int(at.sum()),
-                        "n": len(online),
-                        "share": share.value,
-                        "low": share.low,
-                        "high": share.high,
-                        "outside_region": None if inside is None else int((at & ~inside).sum()),
-                    }
+                    Clamp(
+                        hyperparameter=column,
+                        side=side,
+                        bound=bound,
+                        count=int(at.sum()),
+                        n=len(online),
+                        share=wilson(int(at.sum()), len(online)),
+                        outside_region=None if inside is None else int((at & ~inside).sum()),
+                    )
                 )
-    if not rows:
-        return NotComputable(f"no hyperparameter of model {model} has a box")
-    return pd.DataFrame(rows)
+    return tuple(rows) or NotComputable(f"no hyperparameter of model {model} has a box")
+
+
+def clamped(runs: pd.DataFrame, model: str, boxes: Boxes, region: Region | None = None) -> pd.DataFrame | NotComputable:
+    """:func:`clamps` as a frame.
+
+    Columns: hyperparameter, side, bound, count, n, share with low and high (Wilson), outside_region.
+    """
+    return frame_or_reason(clamps(runs, model, boxes, region))
 
 
 def distance_over_steps(study: Study, region: Region) -> pd.DataFrame | NotComputable:

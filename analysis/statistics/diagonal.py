@@ -12,7 +12,7 @@ from analysis.statistics.frames import IDENTITY, Floats, NotComputable, missing_
 from analysis.statistics.intervals import Estimate, bootstrap
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Diagonal:
     """``second`` against ``first`` of the same configurations; differences are second minus first.
 
@@ -93,21 +93,21 @@ def compare_arms(
         tost = float(ttost_paired(y, x, -margin, margin)[0]) if spread > 0 else float(abs(mean.value) >= margin)
     correlates = float(x.std()) > 0 and float(y.std()) > 0
     return Diagonal(
-        first,
-        second,
-        metric,
-        n,
-        int((~complete).sum()),
-        mean,
-        bootstrap(difference, np.median, seed=seed),
-        spread,
-        margin,
-        int((difference < -tie).sum()),
-        int((np.abs(difference) <= tie).sum()),
-        int((difference > tie).sum()),
-        tost,
-        None if tost is None else tost < 0.05,
-        bootstrap((x, y), lin_concordance, seed=seed),
-        float(np.corrcoef(x, y)[0, 1]) if correlates else float("nan"),
-        (mean.value - 1.96 * spread, mean.value + 1.96 * spread),
+        first=first,
+        second=second,
+        metric=metric,
+        n=n,
+        diverged=int((~complete).sum()),
+        mean_difference=mean,
+        median_difference=bootstrap(difference, np.median, seed=seed),
+        standard_deviation=spread,
+        margin=margin,
+        better=int((difference < -tie).sum()),
+        tied=int((np.abs(difference) <= tie).sum()),
+        worse=int((difference > tie).sum()),
+        tost_p=tost,
+        equivalent=None if tost is None else tost < 0.05,
+        concordance=bootstrap((x, y), lin_concordance, seed=seed),
+        pearson=float(np.corrcoef(x, y)[0, 1]) if correlates else float("nan"),
+        limits_of_agreement=(mean.value - 1.96 * spread, mean.value + 1.96 * spread),
     )

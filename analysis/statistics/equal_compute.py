@@ -6,6 +6,7 @@ loss; the test loss of the chosen run is only reported.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.statistics.frames import IDENTITY, Floats, NotComputable, missing_arms
-from analysis.statistics.intervals import bootstrap
+from analysis.statistics.intervals import Estimate, bootstrap
+from analysis.statistics.records import Row, bounded, frame_or_reason
 
 _DRAWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _MANY = 1000  # configurations above which fewer resamples do
@@ -67,11 +69,10 @@ def _arms(runs: pd.DataFrame, model: str, metric: str) -> pd.DataFrame | NotComp
     return wide.reset_index()
 
 
-def _costs(wide: pd.DataFrame, *, seed: int) -> dict[str, Any]:
-    """Method -> mean cost in fixed trainings, with its interval."""
+def _costs(wide: pd.DataFrame, *, seed: int) -> dict[str, Estimate]:
+    """The mean cost of each of T1-T2's two methods in fixed trainings."""
     fixed, online, rerun = (wide[f"train_time_s_{a}"].to_numpy(dtype=float) for a in ("initial", "online", "rerun"))
     return {
-        RANDOM: None,
         ONLINE: bootstrap((online, fixed), _ratio, seed=seed),
         BOTH: bootstrap((online + rerun, fixed), _ratio, seed=seed),
     }
@@ -98,57 +99,62 @@ def compute_curve(
     rows: list[dict[str, Any]] = []
     for method, arm in ((RANDOM, "initial"), (ONLINE, "online"), (BOTH, "rerun")):
         select, report = (wide[f"{c}_{arm}"].to_numpy(dtype=float) for c in ("t2_loss", metric))
-        price = 1.0 if cost[method] is None else cost[method].value
+        price = cost[method].value if method in cost else 1.0
         for m in _DRAWS:
             if m == 1 or 2 * m <= len(wide):
                 best = bootstrap((select, report), partial(expected_best, m=m), seed=seed, resamples=resamples)
-                rows.append(
-                    {
-                        "method": method,
-                        "draws": m,
-                        "trainings": m * price,
-                        "expected": best.value,
-                        "low": best.low,
-                        "high": best.high,
-                    }
-                )
+                row = {"method": method, "draws": m, "trainings": m * price}
+                rows.append(row | bounded("expected", best, prefix=""))
     return pd.DataFrame(rows)
 
 
-def at_equal_compute(
-    runs: pd.DataFrame, model: str, metric: str = "test_loss", *, seed: int = 0
-) -> pd.DataFrame | NotComputable:
-    """One start of T1-T2, without and with its rerun, against random search for the same measured compute.
+@dataclass(frozen=True, kw_only=True)
+class EqualCompute(Row):
+    """One start of T1-T2 against random search that may spend the same compute."""
 
-    One row for each of ``online`` and ``online + rerun``. Columns: method, cost in fixed trainings with cost_low and
-    cost_high, expected (its mean ``metric``), random (the expected best of ``cost`` random runs, chosen on T2), and
-    difference (expected - random; negative: T1-T2 wins) with low and high (bootstrap over configurations, jointly).
-    """
+    bounds_of = "difference"
+
+    method: str  # ``online``, or ``online + rerun``
+    cost: Estimate  # in trainings with fixed hyperparameters
+    expected: float  # the method's mean metric
+    random: float  # the expected best of ``cost`` random runs, chosen on T2
+    difference: Estimate  # expected - random, bootstrap over configurations jointly; negative: T1-T2 wins
+    n: int
+
+
+def equal_compute(
+    runs: pd.DataFrame, model: str, metric: str = "test_loss", *, seed: int = 0
+) -> tuple[EqualCompute, ...] | NotComputable:
+    """One start of T1-T2, without and with its rerun, against random search for the same measured compute."""
     wide = _arms(runs, model, metric)
     if isinstance(wide, NotComputable):
         return wide
     rows = []
     select, report = (wide[f"{c}_initial"].to_numpy(dtype=float) for c in ("t2_loss", metric))
-    cost = _costs(wide, seed=seed)
-    for method, arm in ((ONLINE, "online"), (BOTH, "rerun")):
-        price = max(1.0, cost[method].value)  # a timing fluke below one training still buys one
+    for (method, cost), arm in zip(_costs(wide, seed=seed).items(), ("online", "rerun"), strict=True):
+        price = max(1.0, cost.value)  # a timing fluke below one training still buys one
         mine = wide[f"{metric}_{arm}"].to_numpy(dtype=float)
-        gap = bootstrap((select, report, mine), partial(_gap, m=price), seed=seed)
         rows.append(
-            {
-                "method": method,
-                "cost": cost[method].value,
-                "cost_low": cost[method].low,
-                "cost_high": cost[method].high,
-                "expected": float(mine.mean()),
-                "random": float(expected_best(select, report, price)),
-                "difference": gap.value,
-                "low": gap.low,
-                "high": gap.high,
-                "n": len(wide),
-            }
+            EqualCompute(
+                method=method,
+                cost=cost,
+                expected=float(mine.mean()),
+                random=float(expected_best(select, report, price)),
+                difference=bootstrap((select, report, mine), partial(_gap, m=price), seed=seed),
+                n=len(wide),
+            )
         )
-    return pd.DataFrame(rows)
+    return tuple(rows)
+
+
+def at_equal_compute(
+    runs: pd.DataFrame, model: str, metric: str = "test_loss", *, seed: int = 0
+) -> pd.DataFrame | NotComputable:
+    """:func:`equal_compute` as a frame.
+
+    Columns: method, cost with cost_low and cost_high, expected, random, difference with low and high, n.
+    """
+    return frame_or_reason(equal_compute(runs, model, metric, seed=seed))
 
 
 def _gap(select: Floats, report: Floats, mine: Floats, axis: int = -1, *, m: float) -> Floats:

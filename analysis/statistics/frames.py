@@ -15,6 +15,7 @@ Floats = NDArray[np.float64]
 Boxes = dict[str, tuple[float, float]]  # hyperparameter -> (low, high)
 IDENTITY = ["model", "config_index", "replicate"]  # together with the arm, what names a run
 RESULTS = ["status", "t1_loss", "t2_loss", "t2_error", "test_loss", "test_error", "train_time_s"]
+ROUNDING = 1e-6  # of a box's side: a value that was clamped to a bound differs from it by the rounding of float32
 _PART = re.compile(r"(log10_l2)_.+|(.+)_layer\d+")  # one value for each group of parameters, or for each layer
 
 

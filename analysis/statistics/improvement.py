@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.statistics.frames import Floats, NotComputable, missing_arms, one_arm, pairs
 from analysis.statistics.intervals import Estimate, bootstrap, wilson
+from analysis.statistics.records import Row, bounded, frame_or_reason
 from analysis.statistics.region import Region
 
 SEED_SHARES = {"good→good": 0.58, "bad→good": 0.20}  # Fioravanti's slides; their thresholds are not given
@@ -24,7 +25,7 @@ _LARGEST_MARGIN = 4.0  # of the curve: five times the best cell's loss
 _CURVE_POINTS = 81
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GoodThreshold:
     """A run is good when its metric is at most ``value`` = ``best`` + ``margin``."""
 
@@ -46,7 +47,7 @@ def good_threshold(region: Region) -> GoodThreshold:
     optimum from counting as bad by bad luck.
     """
     margin = max(RELATIVE_MARGIN * abs(region.best_value), NOISE_MARGIN * region.seed_noise)
-    return GoodThreshold(region.metric, region.best_value, margin, region.best_value + margin)
+    return GoodThreshold(metric=region.metric, best=region.best_value, margin=margin, value=region.best_value + margin)
 
 
 def outcomes(before: Floats, after: Floats, threshold: float) -> NDArray[np.int_]:
@@ -55,13 +56,22 @@ def outcomes(before: Floats, after: Floats, threshold: float) -> NDArray[np.int_
     return np.select([good_before & good_after, ~good_before & good_after, ~good_before], [0, 1, 2], 3)
 
 
-def split(
-    runs: pd.DataFrame, model: str, threshold: float, metric: str = "t2_loss", after: str = "rerun"
-) -> pd.DataFrame | NotComputable:
-    """The four-way split of ``initial`` against ``after`` (``rerun`` or ``online``) at ``threshold``.
+@dataclass(frozen=True, kw_only=True)
+class SplitShare(Row):
+    """How many of ``n`` configurations have one of :data:`OUTCOMES`."""
 
-    One row for each of :data:`OUTCOMES`; columns: outcome, count, n, share with low and high (Wilson).
-    """
+    bounds_of = "share"
+
+    outcome: str
+    count: int
+    n: int
+    share: Estimate
+
+
+def split_shares(
+    runs: pd.DataFrame, model: str, threshold: float, metric: str = "t2_loss", after: str = "rerun"
+) -> tuple[SplitShare, ...] | NotComputable:
+    """The four-way split of ``initial`` against ``after`` (``rerun`` or ``online``): one for each of OUTCOMES."""
     absent = missing_arms(runs, "initial", after, model=model)
     if absent:
         return absent
@@ -69,18 +79,17 @@ def split(
     if both.empty:
         return NotComputable(f"no configuration of model {model} has both arms initial and {after}")
     kind = outcomes(both[f"{metric}_initial"].to_numpy(), both[f"{metric}_{after}"].to_numpy(), threshold)
-    counts = np.bincount(kind, minlength=4).tolist()
-    shares = [wilson(c, len(both)) for c in counts]
-    return pd.DataFrame(
-        {
-            "outcome": OUTCOMES,
-            "count": counts,
-            "n": len(both),
-            "share": [s.value for s in shares],
-            "low": [s.low for s in shares],
-            "high": [s.high for s in shares],
-        }
+    return tuple(
+        SplitShare(outcome=outcome, count=count, n=len(both), share=wilson(count, len(both)))
+        for outcome, count in zip(OUTCOMES, np.bincount(kind, minlength=4).tolist(), strict=True)
     )
+
+
+def split(
+    runs: pd.DataFrame, model: str, threshold: float, metric: str = "t2_loss", after: str = "rerun"
+) -> pd.DataFrame | NotComputable:
+    """:func:`split_shares` as a frame, with the columns outcome, count, n, share, low, high (Wilson)."""
+    return frame_or_reason(split_shares(runs, model, threshold, metric, after))
 
 
 def split_curve(
@@ -120,7 +129,7 @@ def split_curve(
         row = {"threshold": float(threshold), "margin": float(threshold / best - 1) if best else float("nan")}
         for outcome, count in zip(OUTCOMES, counts.tolist(), strict=True):
             share = wilson(count, len(both))
-            row |= {outcome: share.value, f"{outcome}_low": share.low, f"{outcome}_high": share.high}
+            row |= bounded(outcome, share)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -131,7 +140,7 @@ def seed_holds(curve: pd.DataFrame) -> pd.DataFrame:
     return curve[inside[0] & inside[1]].reset_index(drop=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BestCellComparison:
     """One arm's completed runs against the best fixed cell, which is chosen on the region's metric (T2 loss)."""
 
@@ -166,11 +175,18 @@ def against_best_cell(
     best, se = float(at_best.mean()), 1.96 * noise / float(np.sqrt(len(at_best)))
     difference = mean.value - best
     interval = Estimate(
-        difference,
-        difference - float(np.hypot(mean.value - mean.low, se)),
-        difference + float(np.hypot(mean.high - mean.value, se)),
-        len(values),
+        value=difference,
+        low=difference - float(np.hypot(mean.value - mean.low, se)),
+        high=difference + float(np.hypot(mean.high - mean.value, se)),
+        n=len(values),
     )
     return BestCellComparison(
-        arm, metric, best, len(at_best), interval, noise, bool(interval.high <= noise), bool(difference <= noise)
+        arm=arm,
+        metric=metric,
+        best=best,
+        best_n=len(at_best),
+        difference=interval,
+        margin=noise,
+        no_worse=bool(interval.high <= noise),
+        mean_no_worse=bool(difference <= noise),
     )

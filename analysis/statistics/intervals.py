@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ LARGEST_RESAMPLES = 1000  # of that many observations each
 LARGEST_BCA = 500  # above, the percentile interval: the corrections vanish as 1/n and their jackknife costs n²
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """A value, its confidence interval [low, high] (NaN where there is none), and the number of observations."""
 
@@ -29,13 +29,20 @@ class Estimate:
     n: int
 
 
+def unknown(n: int = 0) -> Estimate:
+    """The estimate of what ``n`` observations say nothing about: NaN, without an interval."""
+    return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), n=n)
+
+
 def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     """The share ``successes`` / ``n`` with its Wilson (1927) score interval; NaN where n = 0."""
     if n == 0:
-        return Estimate(float("nan"), float("nan"), float("nan"), 0)
+        return unknown()
     low, high = proportion_confint(successes, n, alpha=1 - level, method="wilson")
     # Exactly 0 and 1 at the ends, where rounding leaves 1e-17.
-    return Estimate(successes / n, float(low) if successes > 0 else 0.0, float(high) if successes < n else 1.0, n)
+    return Estimate(
+        value=successes / n, low=float(low) if successes > 0 else 0.0, high=float(high) if successes < n else 1.0, n=n
+    )
 
 
 def bootstrap(
@@ -57,15 +64,15 @@ def bootstrap(
     data = [np.asarray(s, dtype=float) for s in ([samples] if isinstance(samples, np.ndarray) else samples)]
     n = len(data[0])
     if n == 0:
-        return Estimate(float("nan"), float("nan"), float("nan"), 0)
+        return unknown()
     value = float(statistic(*data, axis=-1))
     if n < 2:
-        return Estimate(value, float("nan"), float("nan"), n)
+        return replace(unknown(n), value=value)
     if n > LARGEST_RESAMPLE:
         draws = _m_out_of_n(data, statistic, seed, min(resamples, LARGEST_RESAMPLES))
         shrink = np.sqrt(LARGEST_RESAMPLE / n)
         low, high = value + shrink * (np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2]) - value)
-        return Estimate(value, float(low), float(high), n)
+        return Estimate(value=value, low=float(low), high=float(high), n=n)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # of degenerate samples, which are handled below
         result = stats.bootstrap(
@@ -84,7 +91,7 @@ def bootstrap(
     draws = draws[np.isfinite(draws)]
     if not (np.isfinite(low) and np.isfinite(high)) and draws.size and np.isfinite(value):
         low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value, float(low), float(high), n)
+    return Estimate(value=value, low=float(low), high=float(high), n=n)
 
 
 def _m_out_of_n(data: list[Floats], statistic: Callable[..., Any], seed: int, resamples: int) -> Floats:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +12,8 @@ import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
 from analysis.statistics.frames import Floats, NotComputable, hyperparameters, positions, scaled, tie_layers
-from analysis.statistics.intervals import bootstrap
+from analysis.statistics.intervals import Estimate, bootstrap
+from analysis.statistics.records import Row, bounded, frame_or_reason
 from analysis.statistics.region import Region
 
 _POINTS = 1024  # quasi-random points of the box at which surfaces are redrawn
@@ -19,21 +21,42 @@ _REFIT_POINTS = 8192  # at which they are refitted, which is cheaper; the finer,
 _DRAWS = 200
 
 
-def compare_models(
+@dataclass(frozen=True, kw_only=True)
+class ModelPair(Row):
+    """The optimal regions of two models against each other; shifts are second - first, in box units."""
+
+    first: str
+    second: str
+    jaccard: Estimate  # volume of the regions' intersection over that of their union
+    shift: float  # distance between the surfaces' optima
+    shifts: Mapping[str, Estimate]  # hyperparameter -> the optimum's shift, over surfaces that the grids allow
+    n_ends: int  # how many pairs of online runs from one start
+    end_shifts: Mapping[str, Estimate]  # hyperparameter -> the paired difference of where they end (bootstrap)
+    p_shape: float  # of the squared distance of the two surfaces' cells
+    p_shift: float
+    p_region: float  # of 1 - jaccard
+
+    def published(self) -> dict[str, Any]:
+        """Column -> value; the shifts of the hyperparameter h are ``shift_{h}`` and ``end_shift_{h}``."""
+        columns: dict[str, Any] = {}
+        for name, value in super().published().items():
+            if isinstance(value, Mapping):
+                for h, estimate in value.items():
+                    columns |= bounded(f"{name.removesuffix('s')}_{h}", estimate)
+            else:
+                columns[name] = value
+        return columns
+
+
+def model_pairs(
     runs: pd.DataFrame, regions: Sequence[Region], *, seed: int = 0, permutations: int = 999
-) -> pd.DataFrame | NotComputable:
+) -> tuple[ModelPair, ...] | NotComputable:
     """The optimal regions of each pair of models against each other.
 
-    Columns: first, second; jaccard (volume of the regions' intersection over that of their union) with _low and _high;
-    shift (distance between the surfaces' optima, box units); shift_{h} for each hyperparameter (second - first, box
-    units) with _low and _high, over surfaces that the grids allow; end_shift_{h} with _low and _high: the paired
-    difference of where the online runs from one start end (bootstrap), n_ends; and three permutation tests of no
-    difference between the models but their level: p_shape (the squared distance of the two surfaces' cells), p_shift,
-    p_region (1 - jaccard), each adjusted over the pairs by Holm's method.
-
-    A permutation keeps the surface that the two models share and exchanges, within each cell, what is left of their
-    replicates beside their own means (residuals of the full model, ter Braak 1992); NaN where the grid has one
-    replicate.
+    The p-values are of permutation tests of no difference between the models but their level, each adjusted over the
+    pairs by Holm's method. A permutation keeps the surface that the two models share and exchanges, within each cell,
+    what is left of their replicates beside their own means (residuals of the full model, ter Braak 1992); NaN where the
+    grid has one replicate.
     """
     if len(regions) < 2:
         return NotComputable(f"{len(regions) or 'no'} model with a region: regions are compared between two or more")
@@ -44,37 +67,56 @@ def compare_models(
     ]
     if not rows:
         return NotComputable("the models' grids vary different hyperparameters")
-    frame = pd.DataFrame(rows)
-    for p in ("p_shape", "p_shift", "p_region"):
-        known = frame[p].notna()
-        if known.any():
-            frame.loc[known, p] = multipletests(frame.loc[known, p], method="holm")[1]
-    return frame
+    shape, shift, region = (_holm([getattr(r, p) for r in rows]) for p in ("p_shape", "p_shift", "p_region"))
+    return tuple(
+        replace(row, p_shape=p_shape, p_shift=p_shift, p_region=p_region)
+        for row, p_shape, p_shift, p_region in zip(rows, shape, shift, region, strict=True)
+    )
 
 
-def _compare(runs: pd.DataFrame, a: Region, b: Region, seed: int, permutations: int) -> dict[str, Any]:
+def _holm(p: list[float]) -> list[float]:
+    """P-values adjusted by Holm's method; NaN stays, and does not count."""
+    adjusted = np.array(p)
+    known = np.isfinite(adjusted)
+    if known.any():
+        adjusted[known] = multipletests(adjusted[known], method="holm")[1]
+    return [float(value) for value in adjusted]
+
+
+def compare_models(
+    runs: pd.DataFrame, regions: Sequence[Region], *, seed: int = 0, permutations: int = 999
+) -> pd.DataFrame | NotComputable:
+    """:func:`model_pairs` as a frame.
+
+    Columns: first, second, jaccard with _low and _high, shift, shift_{h} for each hyperparameter with _low and _high,
+    n_ends, end_shift_{h} with _low and _high, p_shape, p_shift, p_region.
+    """
+    return frame_or_reason(model_pairs(runs, regions, seed=seed, permutations=permutations))
+
+
+def _compare(runs: pd.DataFrame, a: Region, b: Region, seed: int, permutations: int) -> ModelPair:
     low, high = a.surface.box.T
     u = a._sample[0][:_POINTS]
     drawn = [_drawn(r, low + u * (high - low), seed + k) for k, r in enumerate((a, b))]
-    jaccard = _jaccard(drawn[0][0], drawn[1][0])
-    row: dict[str, Any] = {
-        "first": a.model,
-        "second": b.model,
-        "jaccard": _overlap(a, b),
-        "jaccard_low": float(np.quantile(jaccard, 0.025)),
-        "jaccard_high": float(np.quantile(jaccard, 0.975)),
-    }
     optima = [scaled(np.array([[r.optimum[h] for h in r.surface.names]]), r.surface.box)[0] for r in (a, b)]
-    row["shift"] = float(np.linalg.norm(optima[1] - optima[0]))
-    shifts = u[drawn[1][1]] - u[drawn[0][1]]
-    for i, h in enumerate(a.surface.names):
-        bounds = np.quantile(shifts[:, i], [0.025, 0.975]).tolist()
-        row |= {
-            f"shift_{h}": float(optima[1][i] - optima[0][i]),
-            f"shift_{h}_low": bounds[0],
-            f"shift_{h}_high": bounds[1],
-        }
-    return row | _end_shift(runs, a, b, seed) | _permutation(runs, a, b, seed, permutations)
+    shift, shifts = optima[1] - optima[0], u[drawn[1][1]] - u[drawn[0][1]]
+    ends = _end_shifts(runs, a, b, seed)
+    return ModelPair(
+        first=a.model,
+        second=b.model,
+        jaccard=_middle(_overlap(a, b), _jaccard(drawn[0][0], drawn[1][0])),
+        shift=float(np.linalg.norm(shift)),
+        shifts={h: _middle(float(shift[i]), shifts[:, i]) for i, h in enumerate(a.surface.names)},
+        n_ends=ends[0],
+        end_shifts=ends[1],
+        **_permutation(runs, a, b, seed, permutations),
+    )
+
+
+def _middle(value: float, draws: Floats) -> Estimate:
+    """``value`` with the interval that holds the middle 95 % of ``draws``."""
+    low, high = np.quantile(draws, [0.025, 0.975]).tolist()
+    return Estimate(value=value, low=low, high=high, n=len(draws))
 
 
 def _overlap(a: Region, b: Region) -> float:
@@ -96,18 +138,14 @@ def _drawn(region: Region, points: Floats, seed: int) -> tuple[Any, Any]:
     return values <= best + region.margin, values.argmin(axis=0)
 
 
-def _end_shift(runs: pd.DataFrame, a: Region, b: Region, seed: int) -> dict[str, Any]:
+def _end_shifts(runs: pd.DataFrame, a: Region, b: Region, seed: int) -> tuple[int, dict[str, Estimate]]:
     tied = tie_layers(runs)
     online = tied[(tied["arm"] == "online") & (tied["status"] == "completed")].set_index(["config_index", "replicate"])
     names = [h for h in a.surface.names if h in hyperparameters(tied)]
     ends = [online[online["model"] == r.model] for r in (a, b)]
     shared = ends[0].index.intersection(ends[1].index).sort_values()
-    moved = [scaled(positions(e.loc[shared], names, "final"), a.surface.box) for e in ends]
-    out: dict[str, Any] = {"n_ends": len(shared)}
-    for i, h in enumerate(names):
-        shift = bootstrap(moved[1][:, i] - moved[0][:, i], np.mean, seed=seed)
-        out |= {f"end_shift_{h}": shift.value, f"end_shift_{h}_low": shift.low, f"end_shift_{h}_high": shift.high}
-    return out
+    first, second = (scaled(positions(e.loc[shared], names, "final"), a.surface.box) for e in ends)
+    return len(shared), {h: bootstrap((second - first)[:, i], np.mean, seed=seed) for i, h in enumerate(names)}
 
 
 def _permutation(runs: pd.DataFrame, a: Region, b: Region, seed: int, permutations: int) -> dict[str, float]:

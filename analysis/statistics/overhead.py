@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from analysis.statistics.frames import IDENTITY, Floats, NotComputable, missing_arms, pairs
-from analysis.statistics.intervals import bootstrap
+from analysis.statistics.intervals import Estimate, bootstrap
+from analysis.statistics.records import Row, frame_or_reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overhead(Row):
+    """What tuning costs one model, or all of them together (``model`` is then ``all``)."""
+
+    bounds_of = "ratio"
+
+    model: str
+    n: int
+    ratio: Estimate  # the geometric mean of the paired ratios
+    median_ratio: float
+    extra_s: float  # mean seconds more
 
 
 def time_ratios(runs: pd.DataFrame, arm: str = "online", over: str = "initial") -> pd.DataFrame:
@@ -23,13 +37,12 @@ def time_ratios(runs: pd.DataFrame, arm: str = "online", over: str = "initial") 
     return frame[(above > 0) & (below > 0)].reset_index(drop=True)
 
 
-def time_overhead(
+def overheads(
     runs: pd.DataFrame, arm: str = "online", over: str = "initial", *, seed: int = 0
-) -> pd.DataFrame | NotComputable:
+) -> tuple[Overhead, ...] | NotComputable:
     """The paired time ratio by model, and over all of them where there are several (model ``all``).
 
-    Columns: model, n, ratio with low and high (the geometric mean of the paired ratios, bootstrap over
-    configurations, or over packs where they trained packed), median_ratio, extra_s (mean seconds more).
+    The bootstrap is over configurations, or over packs where they trained packed.
     """
     absent = missing_arms(runs, arm, over)
     if absent:
@@ -39,23 +52,28 @@ def time_overhead(
         return NotComputable(f"no configuration completed with a measured time in both {arm} and {over}")
     groups = [(model, ratios[ratios["model"] == model]) for model in dict.fromkeys(runs["model"])]
     groups = [(model, part) for model, part in groups if len(part)]
-    rows: list[dict[str, Any]] = []
-    for model, part in [*groups, *([("all", ratios)] if len(groups) > 1 else [])]:
-        # Runs that trained in one pack share one clock: they are one measurement, not several.
-        measured = part.drop_duplicates([f"{arm}_s", f"{over}_s"])
-        estimate = bootstrap(measured["ratio"].to_numpy(dtype=float), _geometric_mean, seed=seed)
-        rows.append(
-            {
-                "model": model,
-                "n": len(part),
-                "ratio": estimate.value,
-                "low": estimate.low,
-                "high": estimate.high,
-                "median_ratio": float(part["ratio"].median()),
-                "extra_s": float(part["extra_s"].mean()),
-            }
+    return tuple(
+        Overhead(
+            model=model,
+            n=len(part),
+            # Runs that trained in one pack share one clock: they are one measurement, not several.
+            ratio=bootstrap(
+                part.drop_duplicates([f"{arm}_s", f"{over}_s"])["ratio"].to_numpy(dtype=float),
+                _geometric_mean,
+                seed=seed,
+            ),
+            median_ratio=float(part["ratio"].median()),
+            extra_s=float(part["extra_s"].mean()),
         )
-    return pd.DataFrame(rows)
+        for model, part in [*groups, *([("all", ratios)] if len(groups) > 1 else [])]
+    )
+
+
+def time_overhead(
+    runs: pd.DataFrame, arm: str = "online", over: str = "initial", *, seed: int = 0
+) -> pd.DataFrame | NotComputable:
+    """:func:`overheads` as a frame, with the columns model, n, ratio, low, high, median_ratio, extra_s."""
+    return frame_or_reason(overheads(runs, arm, over, seed=seed))
 
 
 def _geometric_mean(ratio: Floats, axis: int = -1) -> Floats:

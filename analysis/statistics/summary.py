@@ -1,189 +1,284 @@
-"""Every statistic of a study as one JSON-able dictionary: what ``summary.json`` holds and the report prints."""
+"""Every statistic of a study, computed once: what ``summary.json``, the report and the command line show."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
-from analysis.statistics.contraction import clamped, contraction_ratios, distance_over_steps
-from analysis.statistics.diagonal import compare_arms
-from analysis.statistics.equal_compute import at_equal_compute, compute_curve
+from analysis.statistics.contraction import Clamp, Contraction, clamps, contractions, distance_over_steps
+from analysis.statistics.diagonal import Diagonal, compare_arms
+from analysis.statistics.equal_compute import EqualCompute, compute_curve, equal_compute
 from analysis.statistics.frames import NotComputable
 from analysis.statistics.improvement import (
     RELATIVE_MARGIN,
     SEED_SHARES,
+    BestCellComparison,
+    GoodThreshold,
+    SplitShare,
     against_best_cell,
     good_threshold,
     seed_holds,
-    split,
+    split_curve,
+    split_shares,
 )
-from analysis.statistics.improvement import split_curve as split_over_thresholds
-from analysis.statistics.model_sizes import compare_models
-from analysis.statistics.overhead import time_overhead
-from analysis.statistics.region import (
-    DEFINITION,
-    LARGEST_SHARE,
-    Region,
-    find_region,
-    region_shares,
-    region_stability,
-    stricter,
-)
+from analysis.statistics.model_sizes import ModelPair, model_pairs
+from analysis.statistics.overhead import Overhead, overheads
+from analysis.statistics.records import Row, to_plain
+from analysis.statistics.region import DEFINITION, LARGEST_SHARE, Region, find_region, stricter
+from analysis.statistics.region_shares import RegionShares, RegionStability, region_shares, region_stability
 from analysis.study import Study
 
 SUMMARY_VERSION = 1
-METRICS = ("t2_loss", "test_loss", "test_error", "t2_error")  # the first decides, the others are reported beside it
-_DIGITS = 6  # significant: below that, the linear algebra of another machine differs
+Metric = Literal["t2_loss", "test_loss", "test_error", "t2_error"]
+METRICS: tuple[Metric, ...] = ("t2_loss", "test_loss", "test_error", "t2_error")
+DECISIVE: Metric = "t2_loss"  # verdicts use the region by this metric, the others are reported beside it
+Arm = Literal["online", "rerun", "initial"]
+ARMS: tuple[Arm, ...] = ("online", "rerun", "initial")
+After = Literal["rerun", "online"]  # the arm that the initial runs are set against
+AFTER: tuple[After, ...] = ("rerun", "online")
+Pair = Literal["online_rerun", "initial_rerun", "initial_online"]
+PAIRS: dict[Pair, tuple[Arm, Arm]] = {
+    "online_rerun": ("online", "rerun"),
+    "initial_rerun": ("initial", "rerun"),
+    "initial_online": ("initial", "online"),
+}
 
 
-def summarise(study: Study, *, seed: int = 0) -> dict[str, Any]:
-    """All statistics of ``study``; the same study and ``seed`` give the same dictionary.
+@dataclass(frozen=True, kw_only=True)
+class Definitions:
+    """The words that a number needs beside it; they do not depend on the study."""
 
-    Keys: version, study (name, hash, seed, dataset), definitions, counts (records by model, arm and status), models
-    (for each: region by metric, contraction, clamped, distance, improvement, best_cell, diagonal, equal_compute),
-    overhead, model_sizes. A part that the study does not allow is ``{"not_computable": why}``; an estimate is ``{value,
-    low, high, n}`` with its 95 % interval; a table is a list of records; NaN and infinity are None. Numbers have six
-    significant digits.
-    """
+    region: str = DEFINITION
+    region_metric: str = (
+        "Verdicts use the region of the T2 loss; regions of test metrics are reported beside it and nothing is chosen "
+        "by them."
+    )
+    discriminates: str = f"A region larger than {LARGEST_SHARE:.0%} of the box does not discriminate."
+    good: str = (
+        f"A run is good when its T2 loss is at most the best grid cell's smoothed mean plus the larger of "
+        f"{RELATIVE_MARGIN:.0%} of it and twice the seed noise."
+    )
+    equivalence: str = (
+        "Two arms are equivalent when two one-sided tests reject, at 5 %, that their mean paired difference is as "
+        "large as the seed noise (the standard deviation between seeds of one run)."
+    )
+    compute: str = "Compute is measured training time over that of a training with fixed hyperparameters."
+    intervals: str = "95 %: Wilson for shares, the bootstrap over configurations for the rest."
+
+
+DEFINITIONS = Definitions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFacts:
+    """Which study it is."""
+
+    name: str
+    hash: str | None
+    seed: int | None
+    dataset: list[str] | None
+    boxes: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count(Row):
+    """How many runs of a model in an arm have a status."""
+
+    model: str
+    arm: str
+    status: str
+    runs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionSummary:
+    """A region, and how many runs start and end in it."""
+
+    region: Region
+    shares: RegionShares | NotComputable
+
+    def published(self) -> dict[str, Any]:
+        """Key -> value in ``summary.json``."""
+        region = self.region
+        return {
+            "best_cell": region.best,
+            "optimum": region.optimum,
+            "best_value": region.best_value,
+            "standard_error": region.standard_error,
+            "seed_noise": region.seed_noise,
+            "margin": region.margin,
+            "threshold": region.threshold,
+            "volume": region.volume,
+            "discriminates": region.discriminates,
+            "cells": len(region.cells),
+            "cells_inside": int(region.cells["inside"].sum()),
+            "cells_inside_by_mean": int(region.cells["mean_inside"].sum()),
+            "noise_from": region.surface.noise_from,
+            "shares": self.shares,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Improvement:
+    """The split at the threshold of good, and the margins at which the shares in the slides lie in its intervals."""
+
+    threshold: GoodThreshold
+    split: tuple[SplitShare, ...] | NotComputable
+    seed_shares: Mapping[str, float] = field(default_factory=lambda: SEED_SHARES)
+    margins_at_which_the_seeds_shares_hold: tuple[float, float] | NotComputable | None  # lowest, highest; None: nowhere
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeSummary:
+    """T1-T2 against random search: at the compute of one start, and over all computes."""
+
+    at_equal_compute: tuple[EqualCompute, ...] | NotComputable
+    curve: pd.DataFrame | NotComputable  # of :func:`compute_curve`
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSummary:
+    """Every statistic of one model."""
+
+    region: Mapping[Metric, RegionSummary | NotComputable]
+    region_from_surface_minimum: RegionSummary | NotComputable
+    region_stability: RegionStability | NotComputable
+    contraction: tuple[Contraction, ...] | NotComputable
+    clamped: tuple[Clamp, ...] | NotComputable
+    distance: pd.DataFrame | NotComputable  # of :func:`distance_over_steps`
+    improvement: Mapping[After, Improvement | NotComputable]
+    best_cell: Mapping[Arm, BestCellComparison | NotComputable]
+    diagonal: Mapping[Pair, Mapping[Metric, Diagonal | NotComputable]]
+    equal_compute: ComputeSummary
+    split_curves: Mapping[After, pd.DataFrame | NotComputable]  # of :func:`split_curve`; drawn, and not published
+
+    @property
+    def decisive(self) -> Region | NotComputable:
+        """The region that verdicts use."""
+        found = self.region[DECISIVE]
+        return found.region if isinstance(found, RegionSummary) else found
+
+    def published(self) -> dict[str, Any]:
+        """Key -> value in ``summary.json``."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "split_curves"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Every statistic of one study. A part that the study does not allow is :class:`NotComputable`."""
+
+    version: int = SUMMARY_VERSION
+    study: StudyFacts
+    definitions: Definitions = DEFINITIONS
+    counts: tuple[Count, ...]
+    models: Mapping[str, ModelSummary]
+    overhead: tuple[Overhead, ...] | NotComputable
+    model_sizes: tuple[ModelPair, ...] | NotComputable
+
+    def overhead_of(self, model: str) -> Overhead | NotComputable:
+        """The time ratio of one model."""
+        if isinstance(self.overhead, NotComputable):
+            return self.overhead
+        found = (row for row in self.overhead if row.model == model)
+        return next(found, NotComputable(f"no configuration of model {model} completed with a measured time in both"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary in the types of JSON: what ``summary.json`` holds of a study.
+
+        Keys are the names of the fields. A part that the study does not allow is ``{"not_computable": why}``; an
+        estimate is ``{value, low, high, n}`` with its 95 % interval, or, in a row of a table, three columns; a table is
+        a list of rows; NaN and infinity are None. Numbers have six significant digits.
+        """
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+
+def summarise(study: Study, *, seed: int = 0) -> Summary:
+    """All statistics of ``study``; the same study and ``seed`` give the same summary."""
     runs = study.runs
-    regions = {
-        model: {metric: find_region(runs, model, study.boxes, metric) for metric in METRICS} for model in study.models
-    }
-    deciding = [r[METRICS[0]] for r in regions.values()]
-    result = {
-        "version": SUMMARY_VERSION,
-        "study": {
-            "name": study.name,
-            "hash": study.study_hash,
-            "seed": study.spec.get("seed"),
-            "dataset": sorted(map(str, runs["dataset"].unique())) if "dataset" in runs else None,
-            "boxes": {h: list(b) for h, b in study.boxes.items()},
-        },
-        "definitions": _definitions(),
-        "counts": runs.groupby(["model", "arm", "status"], sort=True).size().reset_index(name="runs"),
-        "models": {model: _model(study, model, found, seed) for model, found in regions.items()},
-        "overhead": time_overhead(runs, seed=seed),
-        "model_sizes": compare_models(runs, [r for r in deciding if isinstance(r, Region)], seed=seed),
-    }
-    plain: dict[str, Any] = to_plain(result)
-    return plain
+    models = {model: _model(study, model, seed) for model in study.models}
+    regions = [m.decisive for m in models.values() if isinstance(m.decisive, Region)]
+    return Summary(
+        study=StudyFacts(
+            name=study.name,
+            hash=study.study_hash,
+            seed=study.spec.get("seed"),
+            dataset=sorted(map(str, runs["dataset"].unique())) if "dataset" in runs else None,
+            boxes=study.boxes,
+        ),
+        counts=_counts(runs),
+        models=models,
+        overhead=overheads(runs, seed=seed),
+        model_sizes=model_pairs(runs, regions, seed=seed),
+    )
 
 
-def _definitions() -> dict[str, str]:
-    return {
-        "region": DEFINITION,
-        "region_metric": "Verdicts use the region of the T2 loss; regions of test metrics are reported beside it and "
-        "nothing is chosen by them.",
-        "discriminates": f"A region larger than {LARGEST_SHARE:.0%} of the box does not discriminate.",
-        "good": f"A run is good when its T2 loss is at most the best grid cell's smoothed mean plus the larger of "
-        f"{RELATIVE_MARGIN:.0%} of it and twice the seed noise.",
-        "equivalence": "Two arms are equivalent when two one-sided tests reject, at 5 %, that their mean paired "
-        "difference is as large as the seed noise (the standard deviation between seeds of one run).",
-        "compute": "Compute is measured training time over that of a training with fixed hyperparameters.",
-        "intervals": "95 %: Wilson for shares, the bootstrap over configurations for the rest.",
-    }
+def _counts(runs: pd.DataFrame) -> tuple[Count, ...]:
+    counted = runs.groupby(["model", "arm", "status"], sort=True).size().reset_index(name="runs")
+    rows = counted.itertuples(index=False, name=None)
+    return tuple(Count(model=model, arm=arm, status=status, runs=n) for model, arm, status, n in rows)
 
 
-def _model(study: Study, model: str, regions: Mapping[str, Region | NotComputable], seed: int) -> dict[str, Any]:
-    runs, region = study.runs, regions[METRICS[0]]
+def _model(study: Study, model: str, seed: int) -> ModelSummary:
+    runs = study.runs
+    regions = {metric: find_region(runs, model, study.boxes, metric) for metric in METRICS}
+    region = regions[DECISIVE]
     found = region if isinstance(region, Region) else None
-    return {
-        "region": {metric: _region(runs, r, seed) for metric, r in regions.items()},
-        "region_from_surface_minimum": _region(runs, stricter(found) if found else region, seed),
-        "region_stability": region_stability(runs, region, seed=seed) if isinstance(region, Region) else region,
-        "contraction": contraction_ratios(runs, model, study.boxes, found.surface if found else None, seed=seed),
-        "clamped": clamped(runs, model, study.boxes, found),
-        "distance": distance_over_steps(study, region) if isinstance(region, Region) else region,
-        "improvement": {after: _improvement(runs, model, region, after) for after in ("rerun", "online")},
-        "best_cell": {
-            arm: against_best_cell(runs, region, arm=arm, seed=seed) if isinstance(region, Region) else region
-            for arm in ("online", "rerun", "initial")
-        },
-        "diagonal": {
-            f"{a}_{b}": {metric: _diagonal(runs, model, a, b, metric, regions, seed) for metric in METRICS}
-            for a, b in (("online", "rerun"), ("initial", "rerun"), ("initial", "online"))
-        },
-        "equal_compute": {
-            "at_equal_compute": at_equal_compute(runs, model, seed=seed),
-            "curve": compute_curve(runs, model, seed=seed),
-        },
+    curves = {
+        after: split_curve(runs, model, None if found is None else found.best_value, after=after) for after in AFTER
     }
+    return ModelSummary(
+        region={metric: _region(runs, r, seed) for metric, r in regions.items()},
+        region_from_surface_minimum=_region(runs, stricter(found) if found else region, seed),
+        region_stability=region_stability(runs, region, seed=seed) if isinstance(region, Region) else region,
+        contraction=contractions(runs, model, study.boxes, found.surface if found else None, seed=seed),
+        clamped=clamps(runs, model, study.boxes, found),
+        distance=distance_over_steps(study, region) if isinstance(region, Region) else region,
+        improvement={after: _improvement(runs, model, region, after, curves[after]) for after in AFTER},
+        best_cell={
+            arm: against_best_cell(runs, region, arm=arm, seed=seed) if isinstance(region, Region) else region
+            for arm in ARMS
+        },
+        diagonal={
+            pair: {
+                metric: compare_arms(runs, first, second, metric, model, _seed_noise(r), seed=seed)
+                for metric, r in regions.items()
+            }
+            for pair, (first, second) in PAIRS.items()
+        },
+        equal_compute=ComputeSummary(
+            at_equal_compute=equal_compute(runs, model, seed=seed), curve=compute_curve(runs, model, seed=seed)
+        ),
+        split_curves=curves,
+    )
 
 
-def _region(runs: pd.DataFrame, region: Region | NotComputable, seed: int) -> Any:
+def _region(runs: pd.DataFrame, region: Region | NotComputable, seed: int) -> RegionSummary | NotComputable:
     if isinstance(region, NotComputable):
         return region
-    return {
-        "best_cell": region.best,
-        "optimum": region.optimum,
-        "best_value": region.best_value,
-        "standard_error": region.standard_error,
-        "seed_noise": region.seed_noise,
-        "margin": region.margin,
-        "threshold": region.threshold,
-        "volume": region.volume,
-        "discriminates": region.discriminates,
-        "cells": len(region.cells),
-        "cells_inside": int(region.cells["inside"].sum()),
-        "cells_inside_by_mean": int(region.cells["mean_inside"].sum()),
-        "noise_from": region.surface.noise_from,
-        "shares": region_shares(runs, region, seed=seed),
-    }
+    return RegionSummary(region=region, shares=region_shares(runs, region, seed=seed))
 
 
-def _improvement(runs: pd.DataFrame, model: str, region: Region | NotComputable, after: str) -> Any:
+def _seed_noise(region: Region | NotComputable) -> float | None:
+    return region.seed_noise if isinstance(region, Region) else None
+
+
+def _improvement(
+    runs: pd.DataFrame, model: str, region: Region | NotComputable, after: After, curve: pd.DataFrame | NotComputable
+) -> Improvement | NotComputable:
     if isinstance(region, NotComputable):
         return NotComputable(f"no threshold of good: {region.reason}")
     threshold = good_threshold(region)
-    curve = split_over_thresholds(runs, model, threshold.best, after=after)
-    holds = curve if isinstance(curve, NotComputable) else seed_holds(curve)
-    margins = (
-        holds
-        if isinstance(holds, NotComputable)
-        else ([float(holds["margin"].min()), float(holds["margin"].max())] if len(holds) else None)
+    margins: tuple[float, float] | NotComputable | None = None
+    if isinstance(curve, NotComputable):
+        margins = curve
+    elif len(holds := seed_holds(curve)["margin"]):
+        margins = float(holds.min()), float(holds.max())
+    return Improvement(
+        threshold=threshold,
+        split=split_shares(runs, model, threshold.value, after=after),
+        margins_at_which_the_seeds_shares_hold=margins,
     )
-    return {
-        "threshold": threshold,
-        "split": split(runs, model, threshold.value, after=after),
-        "seed_shares": SEED_SHARES,
-        "margins_at_which_the_seeds_shares_hold": margins,
-    }
-
-
-def _diagonal(
-    runs: pd.DataFrame,
-    model: str,
-    first: str,
-    second: str,
-    metric: str,
-    regions: Mapping[str, Region | NotComputable],
-    seed: int,
-) -> Any:
-    region = regions[metric]
-    margin = region.seed_noise if isinstance(region, Region) else None
-    return compare_arms(runs, first, second, metric, model, margin, seed=seed)
-
-
-def to_plain(value: Any) -> Any:
-    """``value`` in the types of JSON: frames as records, dataclasses as objects, NaN as None, six digits."""
-    if isinstance(value, NotComputable):
-        return {"not_computable": value.reason}
-    if isinstance(value, pd.DataFrame):
-        return [to_plain(record) for record in value.to_dict("records")]
-    if is_dataclass(value) and not isinstance(value, type):
-        return to_plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(k): to_plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_plain(v) for v in value]
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None
-    return value if value is None or isinstance(value, str) else str(value)

@@ -24,7 +24,7 @@ _RESTARTS = 1
 _SURFACE_SEED = 0  # of the restarts of the length scales' search
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Surface:
     """A smoothed response surface of one metric for one model.
 
@@ -41,7 +41,7 @@ class Surface:
     paired_noise: float
     noise_from: str  # "replicates", or "surface" where the grid has one replicate
     logarithmic: bool
-    _process: Any = field(repr=False)
+    _process: Any = field(repr=False)  # the fitted Gaussian process
 
     def predict(self, points: Floats) -> Floats:
         """The expected metric at ``points`` [N, D] in the hyperparameters' units; NaN where a coordinate is."""
@@ -133,16 +133,16 @@ def fit_surface(runs: pd.DataFrame, model: str, boxes: Boxes, metric: str = "t2_
         spread = float(np.median(residual) / stats.norm.ppf(0.75))
         noise = (spread, spread)
     return Surface(
-        model,
-        metric,
-        names,
-        box,
-        cells,
-        noise[0],
-        noise[1],
-        "surface" if variance is None else "replicates",
-        logarithmic,
-        process,
+        model=model,
+        metric=metric,
+        names=names,
+        box=box,
+        cells=cells,
+        seed_noise=noise[0],
+        paired_noise=noise[1],
+        noise_from="surface" if variance is None else "replicates",
+        logarithmic=logarithmic,
+        _process=process,
     )
 
 

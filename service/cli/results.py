@@ -127,6 +127,19 @@ def _cell(value: object) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
+def print_summary(written: Report) -> None:
+    """The first study's main figures, a column for each model."""
+    from rich.table import Table
+
+    table = Table("95 % intervals in brackets", *written.statistics[0].models, box=None, pad_edge=False)
+    for line in written.main_figures():
+        table.add_row(*line)
+    screen = console()
+    screen.print()
+    screen.print(table, markup=False)
+    screen.print()
+
+
 def report_places(written: Report) -> dict[str, Any]:
     """Where the parts of a report are, for ``--json``."""
     return {"report": written.html, "summary": written.summary, "figures": list(written.figures)}

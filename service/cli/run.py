@@ -133,12 +133,11 @@ def _drive(spec: StudySpec, uri: str, again: str, screen: Console) -> StudyStatu
 
 def _report(uri: str, as_json: bool) -> dict[str, Any]:
     """Write the report of a study that has ended, print its summary, and return where its parts are."""
-    from service.cli.summary import print_summary
     from service.client.results import write
 
     written = write([uri], None)
     if not as_json:
-        print_summary(written.statistics[0])
+        results.print_summary(written)
         results.print_report(written)
     return results.report_places(written)
 

@@ -6,29 +6,34 @@ so that a driver or a status never loads it.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from service.errors import StudyError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis import Study
+    from analysis import Study, Summary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """A report that has been written: where its parts are (paths or URIs), and the statistics of each study in it."""
 
     html: str
     summary: str
     figures: tuple[str, ...]
-    statistics: list[dict[str, Any]]  # see :func:`analysis.summarise`
+    statistics: tuple[Summary, ...]
+
+    def main_figures(self) -> list[tuple[str, ...]]:
+        """The first study's main figures as lines of text: a label, then a text for each model."""
+        from analysis import main_figures
+
+        return main_figures(self.statistics[0])
 
 
 def open_study(uri: str, columns: Sequence[str] | None = None) -> Study:
@@ -142,8 +147,12 @@ def write(uris: Sequence[str], out: Path | None) -> Report:
             base = location.partition("?")[0].rstrip("/")
             return f"{base}/{path.relative_to(place).as_posix()}" if to_store else str(path)
 
-        statistics = json.loads(paths.summary.read_text(encoding="utf-8"))["studies"]
-        return Report(shown(paths.html), shown(paths.summary), tuple(map(shown, paths.figures)), statistics)
+        return Report(
+            html=shown(paths.html),
+            summary=shown(paths.summary),
+            figures=tuple(map(shown, paths.figures)),
+            statistics=paths.statistics,
+        )
 
 
 def _copy_to_store(place: Path, location: str) -> None:

@@ -1,0 +1,124 @@
+"""The section of the diagonal: whether training has to be repeated with the values that T1-T2 found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from analysis.plots import split as plots_split
+from analysis.plots import style
+from analysis.report.section import Drawing, Section
+from analysis.report.tables import Found, Raw, Table, make_table
+from analysis.report.text import number, p_value, word
+from analysis.report.view import Drawn, StudyView
+from analysis.statistics.diagonal import Diagonal, bland_altman
+from analysis.statistics.frames import NotComputable, pairs
+from analysis.statistics.records import bounded
+from analysis.statistics.summary import DEFINITIONS, PAIRS, Pair
+
+
+def diagonal(views: Sequence[StudyView]) -> Table:
+    """Paired differences between arms."""
+    return make_table(
+        [part for view in views for part in _found(view)],
+        [
+            ("pair", _pair),
+            ("metric", lambda r: style.metric_label(r.metric)),
+            ("n", lambda r: word(r.n)),
+            ("mean difference", lambda r: number(r.mean_difference)),
+            ("median", lambda r: number(r.median_difference, 2)),
+            ("lower / tied / higher", lambda r: f"{r.better} / {r.tied} / {r.worse}"),
+            ("margin", lambda r: number(r.margin, 2)),
+            ("equivalent", lambda r: word(r.equivalent)),
+            ("p", lambda r: p_value(r.tost_p)),
+            ("concordance", lambda r: number(r.concordance, 2)),
+        ],
+        _raw,
+        name="diagonal",
+        title="Paired differences",
+        note=f"{DEFINITIONS.equivalence} Margin: that seed noise; a difference within it is a tie. p: of the two "
+        "one-sided tests. Concordance: Lin's coefficient. Configurations in which either run diverged are left out.",
+        several=len(views) > 1,
+    )
+
+
+def _found(view: StudyView) -> Iterator[Found[Diagonal]]:
+    for model, parts in view.summary.models.items():
+        for by_metric in parts.diagonal.values():
+            for found in by_metric.values():
+                rows = found if isinstance(found, NotComputable) else [found]
+                yield Found(study=view.study.name, model=model, rows=rows)
+
+
+def _pair(row: Diagonal) -> str:
+    return f"{row.second} − {row.first}"
+
+
+def _raw(row: Diagonal) -> Raw:
+    columns: Raw = {
+        "first": row.first,
+        "second": row.second,
+        "metric": style.metric_label(row.metric),
+        "n": row.n,
+        "diverged": row.diverged,
+        "standard_deviation": row.standard_deviation,
+        "margin": row.margin,
+        "better": row.better,
+        "tied": row.tied,
+        "worse": row.worse,
+        "tost_p": row.tost_p,
+        "equivalent": row.equivalent,
+        "pearson": row.pearson,
+        "pair": _pair(row),
+    }
+    columns |= bounded("mean_difference", row.mean_difference) | bounded("median_difference", row.median_difference)
+    return columns | bounded("concordance", row.concordance)
+
+
+def draw_diagonal(pair: Pair, view: StudyView) -> Drawn | NotComputable:
+    """The diagonal and the Bland-Altman picture of two arms by test loss, a row for each model."""
+    first, second = PAIRS[pair]
+    models = view.models_with(first, second)
+    if isinstance(models, NotComputable):
+        return models
+    found = {model: view.summary.models[model].diagonal[pair]["test_loss"] for model in models}
+    results = {model: result for model, result in found.items() if isinstance(result, Diagonal)}
+    if not results:
+        return next(result for result in reversed(found.values()) if isinstance(result, NotComputable))
+    figure, axes = style.panels(2 * len(results), 4.6, 4.2)
+    words = []
+    for place, (model, result) in enumerate(results.items()):
+        left, right = axes[2 * place : 2 * place + 2]
+        left.set_title(model, pad=22)
+        both = pairs(view.study.runs, first, second, model)
+        plots_split.diagonal_scatter(left, both, first, second, margin=result.margin)
+        differences = bland_altman(view.study.runs, first, second, "test_loss", model)
+        plots_split.bland_altman_plot(right, differences, result, first=first, second=second)
+        words.append(
+            f"{model}: mean difference {number(result.mean_difference)} over {result.n} configurations, "
+            f"{result.better} lower, {result.tied} within the margin, {result.worse} higher"
+            + ("." if result.margin is None else f"; margin {result.margin:.2g}.")
+        )
+    return figure, (
+        f"Left: the test loss of {second} over that of {first}, configuration by configuration. Right "
+        f"(Bland-Altman): {second} minus {first} over their mean; blue, the mean difference with its "
+        "95 % bootstrap interval; dashed, the mean ± 1.96 standard deviations. Grey: the margin, which "
+        "is the seed noise (the standard deviation between seeds of one grid run's test loss). " + " ".join(words)
+    )
+
+
+SECTION = Section(
+    key="diagonal",
+    title="Is retraining needed?",
+    claim="“The performances lie always close to the main diagonal […] training again the model with the optimized "
+    "configuration is not required.”",
+    drawings=(
+        Drawing(stem="diagonal", title="T1-T2 run against retraining", draw=partial(draw_diagonal, "online_rerun")),
+        Drawing(
+            stem="diagonal_initial",
+            title="Initial hyperparameters against retraining",
+            draw=partial(draw_diagonal, "initial_rerun"),
+        ),
+    ),
+    tables=(diagonal,),
+)
