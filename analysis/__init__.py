@@ -14,12 +14,12 @@ if TYPE_CHECKING:  # what a type checker reads; at run time ``__getattr__`` impo
     from analysis.statistics.equal_compute import at_equal_compute, compute_curve, expected_best
     from analysis.statistics.frames import NotComputable, boxes, hyperparameters, pairs, tie_layers
     from analysis.statistics.improvement import (
-        SEED_SHARES,
+        SLIDES_SHARES,
         BestCellComparison,
         GoodThreshold,
         against_best_cell,
         good_threshold,
-        seed_holds,
+        slides_hold,
         split,
         split_curve,
     )
@@ -49,8 +49,8 @@ _PUBLIC = {
     "statistics.region_shares": "RegionShares RegionStability concentration region_points region_shares "
     "region_stability",
     "statistics.contraction": "clamped contraction_ratios distance_over_steps",
-    "statistics.improvement": "BestCellComparison GoodThreshold SEED_SHARES against_best_cell good_threshold "
-    "seed_holds split split_curve",
+    "statistics.improvement": "BestCellComparison GoodThreshold SLIDES_SHARES against_best_cell good_threshold "
+    "slides_hold split split_curve",
     "statistics.diagonal": "Diagonal bland_altman compare_arms",
     "statistics.overhead": "time_overhead time_ratios",
     "statistics.equal_compute": "at_equal_compute compute_curve expected_best",
@@ -63,7 +63,7 @@ _PUBLIC = {
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
 __all__ = [
-    "SEED_SHARES",
+    "SLIDES_SHARES",
     "BestCellComparison",
     "Diagonal",
     "Estimate",
@@ -104,7 +104,7 @@ __all__ = [
     "region_points",
     "region_shares",
     "region_stability",
-    "seed_holds",
+    "slides_hold",
     "split",
     "split_curve",
     "stricter",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.plots import style
 from analysis.plots.split import thinned
 
-SEED_RATIO = 1.12  # the seed's "2 s (12 %)"
+SLIDES_RATIO = 1.12  # the slides' "2 s (12 %)"
 
 
 def overhead_plot(ax: Axes, ratios: pd.DataFrame, summary: pd.DataFrame) -> Axes:
@@ -18,40 +21,15 @@ def overhead_plot(ax: Axes, ratios: pd.DataFrame, summary: pd.DataFrame) -> Axes
 
     ``ratios``: model, ratio; ``summary``: model, ratio (geometric mean), low, high, n.
     """
-    rows = [m for m in summary["model"] if m != "all"] or list(summary["model"])
-    for place, model in enumerate(rows):
-        part = thinned(ratios[ratios["model"] == model], 400)
-        spread = 0.3 * (np.modf(np.arange(len(part)) * 0.6180339887)[0] - 0.5)  # golden-ratio jitter: no random draw
-        ax.scatter(
-            part["ratio"],
-            place + spread,
-            s=12,
-            c=style.SKY,
-            alpha=0.7,
-            linewidths=0,
-            zorder=2,
-            rasterized=len(part) > 200,
-        )
+    models = [m for m in summary["model"] if m != "all"] or list(summary["model"])
+    for place, model in enumerate(models):
         row = summary[summary["model"] == model].iloc[0]
-        if np.isfinite(row["low"]) and np.isfinite(row["high"]):
-            ax.plot([row["low"], row["high"]], [place, place], color=style.INK, linewidth=2.2, zorder=3)
-        ax.plot(row["ratio"], place, "D", color=style.BLUE, markeredgecolor="white", markersize=8, zorder=4)
-        ax.annotate(
-            f"{row['ratio']:.2f}",
-            (row["ratio"], place),
-            xytext=(0, 12),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8.5,
-            fontweight="bold",
-            zorder=5,
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8},
-        )
+        _one_overhead(ax, place, thinned(ratios[ratios["model"] == model], 400), row)
     ax.axvline(1.0, color=style.INK, linewidth=0.8, zorder=1)
-    ax.axvline(SEED_RATIO, color=style.VERMILLION, linewidth=1.0, linestyle="--", zorder=1)
+    ax.axvline(SLIDES_RATIO, color=style.VERMILLION, linewidth=1.0, linestyle="--", zorder=1)
     ax.annotate(
-        "seed: 1.12",
-        (SEED_RATIO, 1.0),
+        f"slides: {SLIDES_RATIO:.2f}",
+        (SLIDES_RATIO, 1.0),
         xycoords=("data", "axes fraction"),
         xytext=(0, 3),
         textcoords="offset points",
@@ -59,16 +37,38 @@ def overhead_plot(ax: Axes, ratios: pd.DataFrame, summary: pd.DataFrame) -> Axes
         fontsize=8,
         ha="center",
     )
-    ax.set(
-        yticks=range(len(rows)),
-        yticklabels=rows,
-        ylim=(len(rows) - 0.4, -0.6),
-        xlabel="training time, T1-T2 run / initial run",
-    )
+    ax.set_xlabel("training time, T1-T2 run / initial run")
     ax.xaxis.set_major_locator(MaxNLocator(7))
-    ax.spines["left"].set_visible(False)
-    ax.tick_params(axis="y", length=0)
-    return ax
+    return _rows(ax, models)
+
+
+def _one_overhead(ax: Axes, place: int, ratios: pd.DataFrame, row: pd.Series[Any]) -> None:
+    """The pairs of one model as dots at the height ``place``, and their mean with its interval."""
+    spread = 0.3 * (np.modf(np.arange(len(ratios)) * 0.6180339887)[0] - 0.5)  # golden-ratio jitter: no random draw
+    ax.scatter(
+        ratios["ratio"],
+        place + spread,
+        s=12,
+        c=style.SKY,
+        alpha=0.7,
+        linewidths=0,
+        zorder=2,
+        rasterized=len(ratios) > 200,
+    )
+    if np.isfinite(row["low"]) and np.isfinite(row["high"]):
+        ax.plot([row["low"], row["high"]], [place, place], color=style.INK, linewidth=2.2, zorder=3)
+    ax.plot(row["ratio"], place, "D", color=style.BLUE, markeredgecolor="white", markersize=8, zorder=4)
+    ax.annotate(
+        f"{row['ratio']:.2f}",
+        (row["ratio"], place),
+        xytext=(0, 12),
+        textcoords="offset points",
+        ha="center",
+        fontsize=8.5,
+        fontweight="bold",
+        zorder=5,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8},
+    )
 
 
 def expected_best_plot(ax: Axes, curve: pd.DataFrame, metric: str = "test_loss") -> Axes:
@@ -113,16 +113,9 @@ def contraction_plot(ax: Axes, frame: pd.DataFrame) -> Axes:
             )
         ax.plot(row["std_ratio"], place, "o", color=style.BLUE, markeredgecolor="white", markersize=7, zorder=3)
     ax.axvline(1.0, color=style.INK, linewidth=0.8, linestyle="--", zorder=1)
-    ax.set(
-        yticks=range(len(frame)),
-        yticklabels=list(frame["label"]),
-        ylim=(len(frame) - 0.4, -0.6),
-        xlabel="standard deviation of the ends / of the starts",
-    )
+    ax.set_xlabel("standard deviation of the ends / of the starts")
     ax.set_xlim(left=0)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    return ax
+    return _rows(ax, list(frame["label"]))
 
 
 def comparison_region(ax: Axes, rows: pd.DataFrame) -> Axes:
@@ -163,7 +156,7 @@ def comparison_region(ax: Axes, rows: pd.DataFrame) -> Axes:
             )
     ax.set(xlim=(0, 1.02), xlabel="share inside the optimal region")
     ax.xaxis.set_major_formatter(style.percent)
-    return _rows(ax, rows)
+    return _rows(ax, list(rows["label"]))
 
 
 def comparison_loss(ax: Axes, rows: pd.DataFrame) -> Axes:
@@ -191,7 +184,7 @@ def comparison_loss(ax: Axes, rows: pd.DataFrame) -> Axes:
                 ax.hlines(place, rows[f"{column}_low"], rows[f"{column}_high"], color=colour, linewidth=1.3)
     ax.set_xlabel("mean test loss")
     ax.xaxis.set_major_locator(MaxNLocator(4))
-    return _rows(ax, rows)
+    return _rows(ax, list(rows["label"]))
 
 
 def comparison_cost(ax: Axes, rows: pd.DataFrame) -> Axes:
@@ -202,11 +195,12 @@ def comparison_cost(ax: Axes, rows: pd.DataFrame) -> Axes:
     ax.axvline(1.0, color=style.INK, linewidth=0.8, linestyle="--", zorder=1)
     ax.set_xlabel("time / fixed training")
     ax.set_xlim(left=0)
-    return _rows(ax, rows)
+    return _rows(ax, list(rows["label"]))
 
 
-def _rows(ax: Axes, rows: pd.DataFrame) -> Axes:
-    ax.set(yticks=range(len(rows)), yticklabels=list(rows["label"]), ylim=(len(rows) - 0.4, -0.6))
+def _rows(ax: Axes, labels: Sequence[str]) -> Axes:
+    """One row for each of ``labels``, the first at the top; the legend, if any, above."""
+    ax.set(yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.4, -0.6))
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     if ax.get_legend_handles_labels()[0]:

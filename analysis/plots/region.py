@@ -155,19 +155,11 @@ def _surface(ax: Axes, region: Region, boxes: Boxes, first: str, second: str) ->
             zorder=1,
             clip_on=False,
         )
-    bar = ax.figure.colorbar(
-        ScalarMappable(BoundaryNorm(levels, style.SURFACE.N), style.SURFACE),
-        ax=ax,
-        ticks=levels[::2],
-        pad=0.02,
-        fraction=0.05,
-        aspect=28,
-    )
+    mappable = ScalarMappable(BoundaryNorm(levels, style.SURFACE.N), style.SURFACE)
+    label = f"{style.metric_label(region.metric)}, fixed hyperparameters"
+    bar = style.colour_bar(ax, mappable, label, ticks=levels[::2])
     bar.ax.set_yticklabels([f"{v:.3g}" for v in levels[::2]])
-    bar.ax.tick_params(labelsize=7, length=2)
     bar.ax.minorticks_off()
-    bar.set_label(f"{style.metric_label(region.metric)}, fixed hyperparameters", fontsize=8)
-    bar.outline.set_linewidth(0.5)
 
 
 def _fade(count: int, full: float) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from numpy.typing import ArrayLike
 
 from analysis.plots import style
 from analysis.statistics.diagonal import Diagonal
@@ -82,49 +83,24 @@ def split_curve_plot(
     ax: Axes,
     curve: pd.DataFrame,
     margin: float | None,
-    seed_shares: Mapping[str, float],
+    slides_shares: Mapping[str, float],
     holds: pd.DataFrame | None = None,
 ) -> Axes:
-    """The four shares over the threshold, as its excess over the best cell's loss; the seed's two shares marked.
+    """The four shares over the threshold, as its excess over the best cell's loss; the slides' two shares marked.
 
     ``curve``: margin (threshold / best - 1; where it is NaN the threshold itself is the axis), each outcome with
     ``_low`` and ``_high``; ``margin`` is where this study's own threshold lies; ``holds``: the rows at which both of
-    the seed's shares lie inside the intervals (a yellow band).
+    the slides' shares lie inside the intervals (a yellow band).
     """
     relative = bool(curve["margin"].notna().all())
     x = curve["margin" if relative else "threshold"]
-    fits = np.flatnonzero(curve["threshold"].isin(holds["threshold"])) if holds is not None else np.array([], dtype=int)
-    edges = np.r_[x.iloc[0], (x.to_numpy()[1:] + x.to_numpy()[:-1]) / 2, x.iloc[-1]]
-    for i in fits:
-        ax.axvspan(edges[i], edges[i + 1], color=style.YELLOW, alpha=0.35, linewidth=0, zorder=0)
-    ax.fill([], [], color=style.YELLOW, alpha=0.35, label=f"the seed's shares fit{'' if len(fits) else ': nowhere'}")
+    _fitting_band(ax, x, np.array([], dtype=bool) if holds is None else curve["threshold"].isin(holds["threshold"]))
     for outcome in OUTCOMES:
-        ax.plot(
-            x,
-            curve[outcome],
-            color=COLOURS[outcome],
-            linewidth=1.8,
-            zorder=4,
-            marker=MARKERS[outcome],
-            markersize=4,
-            markevery=0.12,
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-            label=outcome.replace("→", " → "),
-        )
-        ax.fill_between(
-            x,
-            curve[f"{outcome}_low"],
-            curve[f"{outcome}_high"],
-            color=COLOURS[outcome],
-            alpha=0.14,
-            linewidth=0,
-            zorder=2,
-        )
-    for outcome, share in seed_shares.items():
+        _share_line(ax, x, curve, outcome)
+    for outcome, share in slides_shares.items():
         ax.axhline(share, color=COLOURS[outcome], linewidth=1.0, linestyle=(0, (4, 3)), zorder=3)
         ax.annotate(
-            f"seed {style.percent(share)}",
+            f"slides {style.percent(share)}",
             (1.0, share),
             xycoords=("axes fraction", "data"),
             xytext=(3, 0),
@@ -135,6 +111,40 @@ def split_curve_plot(
         )
     if relative and margin is not None:
         ax.axvline(margin, color=style.INK, linewidth=0.9, linestyle="--", zorder=3, label="threshold of this study")
+    _threshold_axes(ax, x, relative)
+    style.legend_above(ax, 3)
+    return ax
+
+
+def _fitting_band(ax: Axes, x: pd.Series[float], fitting: ArrayLike) -> None:
+    """A yellow background at the thresholds ``x`` that are ``fitting``."""
+    edges = np.r_[x.iloc[0], (x.to_numpy()[1:] + x.to_numpy()[:-1]) / 2, x.iloc[-1]]
+    places = np.flatnonzero(fitting)
+    for i in places:
+        ax.axvspan(edges[i], edges[i + 1], color=style.YELLOW, alpha=0.35, linewidth=0, zorder=0)
+    words = f"the slides' shares fit{'' if len(places) else ': nowhere'}"
+    ax.fill([], [], color=style.YELLOW, alpha=0.35, label=words)
+
+
+def _share_line(ax: Axes, x: pd.Series[float], curve: pd.DataFrame, outcome: str) -> None:
+    ax.plot(
+        x,
+        curve[outcome],
+        color=COLOURS[outcome],
+        linewidth=1.8,
+        zorder=4,
+        marker=MARKERS[outcome],
+        markersize=4,
+        markevery=0.12,
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+        label=outcome.replace("→", " → "),
+    )
+    low, high = curve[f"{outcome}_low"], curve[f"{outcome}_high"]
+    ax.fill_between(x, low, high, color=COLOURS[outcome], alpha=0.14, linewidth=0, zorder=2)
+
+
+def _threshold_axes(ax: Axes, x: pd.Series[float], relative: bool) -> None:
     ax.set(ylabel="share of the configurations", ylim=(0, 1), xlim=(float(x.min()), float(x.max())))
     ax.yaxis.set_major_formatter(style.percent)
     if relative:
@@ -144,8 +154,6 @@ def split_curve_plot(
         ax.xaxis.set_major_formatter(style.percent)
     else:
         ax.set_xlabel("threshold of good")
-    style.legend_above(ax, 3)
-    return ax
 
 
 def _root(x: Floats) -> Floats:

@@ -59,10 +59,7 @@ def hyperparameter_trajectories(
     last = float(walked["step"].max()) if len(walked) else 1.0
     pad = 0.04 * (box[1] - box[0])
     ax.set(xlim=(0, last), ylim=(box[0] - pad, box[1] + pad), xlabel="step", ylabel=style.hyperparameter_label(name))
-    bar = ax.figure.colorbar(ScalarMappable(scale, style.STARTS), ax=ax, pad=0.02, fraction=0.05, aspect=28)
-    bar.set_label("value at the start", fontsize=8)
-    bar.ax.tick_params(labelsize=7, length=2)
-    bar.outline.set_linewidth(0.5)
+    style.colour_bar(ax, ScalarMappable(scale, style.STARTS), "value at the start")
     style.legend_above(ax, 2)
     return ax
 

@@ -13,8 +13,11 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 INK, GREY, FAINT = "#1a1a1a", "#767676", "#d9d9d9"
 BLUE, SKY, GREEN, ORANGE = "#0072B2", "#56B4E9", "#009E73", "#E69F00"
@@ -144,6 +147,15 @@ def metric_label(metric: str) -> str:
 def legend_above(ax: Axes, columns: int) -> None:
     """The legend in a row above the axes, where no data can lie under it."""
     ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
+
+
+def colour_bar(ax: Axes, mappable: ScalarMappable, label: str, ticks: ArrayLike | None = None) -> Colorbar:
+    """The key of a picture's colours, to the right of the axes."""
+    bar = ax.figure.colorbar(mappable, ax=ax, ticks=ticks, pad=0.02, fraction=0.05, aspect=28)
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=7, length=2)
+    bar.outline.set_linewidth(0.5)
+    return bar
 
 
 def save_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:

@@ -17,7 +17,7 @@ from analysis.statistics.intervals import Estimate, bootstrap, wilson
 from analysis.statistics.records import Row, bounded, frame_or_reason
 from analysis.statistics.region import Region
 
-SEED_SHARES = {"good→good": 0.58, "bad→good": 0.20}  # Fioravanti's slides; their thresholds are not given
+SLIDES_SHARES = {"good→good": 0.58, "bad→good": 0.20}  # as in the slides, which do not give their thresholds
 OUTCOMES = ("good→good", "bad→good", "bad→bad", "good→bad")
 RELATIVE_MARGIN = 0.10
 NOISE_MARGIN = 2.0
@@ -134,9 +134,9 @@ def split_curve(
     return pd.DataFrame(rows)
 
 
-def seed_holds(curve: pd.DataFrame) -> pd.DataFrame:
-    """The rows of :func:`split_curve` whose intervals contain both of the seed's shares, 58 % and 20 %."""
-    inside = [(curve[f"{o}_low"] <= share) & (share <= curve[f"{o}_high"]) for o, share in SEED_SHARES.items()]
+def slides_hold(curve: pd.DataFrame) -> pd.DataFrame:
+    """The rows of :func:`split_curve` whose intervals contain both of the slides' shares, 58 % and 20 %."""
+    inside = [(curve[f"{o}_low"] <= share) & (share <= curve[f"{o}_high"]) for o, share in SLIDES_SHARES.items()]
     return curve[inside[0] & inside[1]].reset_index(drop=True)
 
 

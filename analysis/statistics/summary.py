@@ -14,13 +14,13 @@ from analysis.statistics.equal_compute import EqualCompute, compute_curve, equal
 from analysis.statistics.frames import NotComputable
 from analysis.statistics.improvement import (
     RELATIVE_MARGIN,
-    SEED_SHARES,
+    SLIDES_SHARES,
     BestCellComparison,
     GoodThreshold,
     SplitShare,
     against_best_cell,
     good_threshold,
-    seed_holds,
+    slides_hold,
     split_curve,
     split_shares,
 )
@@ -123,12 +123,17 @@ class RegionSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Improvement:
-    """The split at the threshold of good, and the margins at which the shares in the slides lie in its intervals."""
+    """The split at the threshold of good, and between which margins it agrees with the slides.
+
+    The margins are the lowest and the highest at which both of the slides' shares lie in the intervals; None: nowhere.
+    """
 
     threshold: GoodThreshold
     split: tuple[SplitShare, ...] | NotComputable
-    seed_shares: Mapping[str, float] = field(default_factory=lambda: SEED_SHARES)
-    margins_at_which_the_seeds_shares_hold: tuple[float, float] | NotComputable | None  # lowest, highest; None: nowhere
+    slides_shares: Mapping[str, float] = field(default_factory=lambda: SLIDES_SHARES)
+    margins_at_which_the_slides_shares_hold: (
+        tuple[float, float] | NotComputable | None
+    )  # lowest, highest; None: nowhere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,10 +280,10 @@ def _improvement(
     margins: tuple[float, float] | NotComputable | None = None
     if isinstance(curve, NotComputable):
         margins = curve
-    elif len(holds := seed_holds(curve)["margin"]):
+    elif len(holds := slides_hold(curve)["margin"]):
         margins = float(holds.min()), float(holds.max())
     return Improvement(
         threshold=threshold,
         split=split_shares(runs, model, threshold.value, after=after),
-        margins_at_which_the_seeds_shares_hold=margins,
+        margins_at_which_the_slides_shares_hold=margins,
     )

@@ -29,7 +29,7 @@ HEADERS = [
     "time ratio",
 ]
 SLIDES: Raw = {  # what the slides report; they give no thresholds and no intervals
-    "study": "the seed's slides",
+    "study": "the slides",
     "model": NONE,
     "end_share": "the same optimal region",
     "good→good": 0.58,
@@ -57,7 +57,7 @@ NOTE = "\n".join(
         "T1-T2 found.",
         f"Equivalent: {DEFINITIONS.equivalence}",
         "Time ratio: T1-T2 run over the same training with fixed hyperparameters, geometric mean of the pairs.",
-        f"Intervals: {DEFINITIONS.intervals} The seed's slides give no thresholds and no intervals.",
+        f"Intervals: {DEFINITIONS.intervals} The slides give no thresholds and no intervals.",
     ]
 )
 

@@ -72,7 +72,7 @@ def overhead(views: Sequence[StudyView]) -> Table:
         name="overhead",
         title="Time overhead",
         note="Training time of a T1-T2 run over that of the same configuration with fixed hyperparameters: geometric "
-        "mean of the paired ratios with its bootstrap interval. The seed: 1.12 (2 s).",
+        "mean of the paired ratios with its bootstrap interval. The slides: 1.12 (2 s).",
         several=len(views) > 1,
     )
 
@@ -117,7 +117,7 @@ def draw_overhead(view: StudyView) -> Drawn | NotComputable:
     return figure, (
         "Training time of each T1-T2 run over that of the same configuration with fixed hyperparameters "
         "(dots); diamond: geometric mean of the paired ratios with its 95 % bootstrap interval. Dashed: "
-        "the seed's 12 %. Times are those of the workers, which may have shared a machine; runs trained in "
+        "the slides' 12 %. Times are those of the workers, which may have shared a machine; runs trained in "
         "one pack share its time equally, so their dots coincide."
     )
 

@@ -14,7 +14,7 @@ from analysis.report.tables import Found, Raw, Table, make_table
 from analysis.report.text import NONE, number, share, word
 from analysis.report.view import Drawn, StudyView
 from analysis.statistics.frames import NotComputable, pairs
-from analysis.statistics.improvement import OUTCOMES, SEED_SHARES, GoodThreshold, SplitShare, seed_holds
+from analysis.statistics.improvement import OUTCOMES, SLIDES_SHARES, GoodThreshold, SplitShare, slides_hold
 from analysis.statistics.records import bounded, to_frame
 from analysis.statistics.summary import DEFINITIONS
 
@@ -37,7 +37,7 @@ class SplitRow:
         columns: Raw = {"after": self.after, "threshold": self.threshold}
         for part in self.split:
             columns |= {"n": part.n, f"{part.outcome}_count": part.count} | bounded(part.outcome, part.share)
-        return columns | ({"seed_fits_from": self.fits[0], "seed_fits_to": self.fits[1]} if self.fits else {})
+        return columns | ({"slides_fit_from": self.fits[0], "slides_fit_to": self.fits[1]} if self.fits else {})
 
 
 def improvement(views: Sequence[StudyView]) -> Table:
@@ -59,7 +59,7 @@ def improvement(views: Sequence[StudyView]) -> Table:
         title="Improvement split",
         note=f"{DEFINITIONS.good} Initial hyperparameters against a retraining with the final ones (rerun) and against "
         "the T1-T2 run itself (online). Last column: how far above the best cell the threshold must lie for the "
-        f"seed's 58 % and 20 % to be inside the intervals together; “{NONE}” where it nowhere is.",
+        f"slides' 58 % and 20 % to be inside the intervals together; “{NONE}” where it nowhere is.",
         several=len(views) > 1,
     )
 
@@ -72,7 +72,7 @@ def _found(view: StudyView) -> Iterator[Found[SplitRow]]:
             elif isinstance(found.split, NotComputable):
                 yield Found(study=view.study.name, model=model, rows=found.split)
             else:
-                margins = found.margins_at_which_the_seeds_shares_hold
+                margins = found.margins_at_which_the_slides_shares_hold
                 fits = None if isinstance(margins, NotComputable) else margins
                 row = SplitRow(after=after, threshold=found.threshold.value, split=found.split, fits=fits)
                 yield Found(study=view.study.name, model=model, rows=[row])
@@ -120,7 +120,7 @@ def draw_split(view: StudyView) -> Drawn | NotComputable:
 
 
 def draw_split_curves(view: StudyView) -> Drawn | NotComputable:
-    """The split over the threshold, with the seed's 58 % and 20 %."""
+    """The split over the threshold, with the slides' 58 % and 20 %."""
     models = view.models_with("initial", "rerun")
     if isinstance(models, NotComputable):
         return models
@@ -131,14 +131,14 @@ def draw_split_curves(view: StudyView) -> Drawn | NotComputable:
         curve, good = parts.split_curves["rerun"], parts.improvement["rerun"]
         if isinstance(curve, NotComputable):
             return curve
-        holds = seed_holds(curve)
+        holds = slides_hold(curve)
         margin = None if isinstance(good, NotComputable) else good.threshold.margin / good.threshold.best
-        plots_split.split_curve_plot(ax, curve, margin, SEED_SHARES, holds)
+        plots_split.split_curve_plot(ax, curve, margin, SLIDES_SHARES, holds)
         ax.set_title(model, pad=36)
         words.append(f"{model}: they fit together at {_where(holds)}.")
     return figure, (
         "The shares of configurations that are good before and after, for every threshold of good; bands: "
-        "95 % Wilson intervals. The seed gives no threshold for its 58 % (good → good) and 20 % (bad → "
+        "95 % Wilson intervals. The slides give no threshold for their 58 % (good → good) and 20 % (bad → "
         f"good); where both lie in the intervals the background is yellow. {' '.join(words)}"
     )
 

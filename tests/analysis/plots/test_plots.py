@@ -27,7 +27,7 @@ from analysis.report.figures import BUILDERS
 from analysis.report.view import StudyView
 from analysis.statistics.diagonal import bland_altman, compare_arms
 from analysis.statistics.frames import NotComputable, pairs
-from analysis.statistics.improvement import SEED_SHARES, good_threshold, split, split_curve
+from analysis.statistics.improvement import SLIDES_SHARES, good_threshold, split, split_curve
 from analysis.statistics.region import Region, find_region
 from analysis.study import Study
 from tests.analysis.synthetic import Truth, write_study
@@ -147,18 +147,18 @@ def test_split_scatter_counts_every_configuration_and_puts_the_diverged_on_the_e
     assert [line.get_xdata()[0] for line in ax.lines if line.get_label().startswith("threshold")] == [good.value]
 
 
-def test_split_curve_marks_the_seed_and_where_it_fits(ax: Axes, cornered: Study, region: Region) -> None:
+def test_split_curve_marks_the_slides_and_where_it_fits(ax: Axes, cornered: Study, region: Region) -> None:
     curve = split_curve(cornered.runs, "mlp-64", region.best_value)
     assert not isinstance(curve, NotComputable)
     holds = curve.iloc[[40, 41]]
-    plots_split.split_curve_plot(ax, curve, 0.1, SEED_SHARES, holds)
+    plots_split.split_curve_plot(ax, curve, 0.1, SLIDES_SHARES, holds)
     level = {
         line.get_ydata()[0]
         for line in ax.lines
         if len(line.get_ydata()) == 2 and line.get_ydata()[0] == line.get_ydata()[1]
     }
     assert {0.58, 0.20} <= level
-    assert {t.get_text() for t in ax.texts} == {"seed 58 %", "seed 20 %"}
+    assert {t.get_text() for t in ax.texts} == {"slides 58 %", "slides 20 %"}
     bands = [p for p in ax.patches if isinstance(p, Rectangle) and same_color(p.get_facecolor()[:3], style.YELLOW)]
     low, high = min(p.get_x() for p in bands), max(p.get_x() + p.get_width() for p in bands)
     assert curve["margin"][39] < low < curve["margin"][40]
@@ -189,7 +189,7 @@ def test_overhead_draws_every_pair(ax: Axes) -> None:
     plots_cost.overhead_plot(ax, ratios, table)
     assert sorted(points(ax)[:, 0]) == sorted(ratios["ratio"])
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
-    assert {"1.20", "2.05", "seed: 1.12"} == {t.get_text() for t in ax.texts}
+    assert {"1.20", "2.05", "slides: 1.12"} == {t.get_text() for t in ax.texts}
 
 
 def test_a_large_scatter_is_thinned_evenly() -> None:

@@ -12,7 +12,7 @@ from analysis.statistics.improvement import (
     BestCellComparison,
     against_best_cell,
     good_threshold,
-    seed_holds,
+    slides_hold,
     split,
     split_curve,
 )
@@ -74,13 +74,13 @@ def test_the_curve_passes_through_the_table_and_ends_with_everything_good() -> N
     assert without_grid["threshold"].max() == 0.9
 
 
-def test_thresholds_at_which_the_seeds_shares_hold_are_those_whose_intervals_contain_both() -> None:
+def test_thresholds_at_which_the_slides_shares_hold_are_those_whose_intervals_contain_both() -> None:
     shares = {"good→good": [0.1, 0.58, 0.62, 0.58], "bad→good": [0.2, 0.20, 0.18, 0.50]}
     curve = pd.DataFrame({"margin": [0.1, 0.2, 0.3, 0.4]})
     for name, values in shares.items():
         curve[name] = values
         curve[f"{name}_low"], curve[f"{name}_high"] = curve[name] - 0.05, curve[name] + 0.05
-    assert seed_holds(curve)["margin"].tolist() == [0.2, 0.3]
+    assert slides_hold(curve)["margin"].tolist() == [0.2, 0.3]
 
 
 def test_good_is_within_a_tenth_or_two_seed_noises_of_the_best_cell() -> None:
