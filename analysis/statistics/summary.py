@@ -187,8 +187,8 @@ class Summary:
         """The time ratio of one model."""
         if isinstance(self.overhead, NotComputable):
             return self.overhead
-        found = (row for row in self.overhead if row.model == model)
-        return next(found, NotComputable(f"no configuration of model {model} completed with a measured time in both"))
+        of_model = (row for row in self.overhead if row.model == model)
+        return next(of_model, NotComputable(f"model {model} has no pair of completed runs with measured times"))
 
     def to_dict(self) -> dict[str, Any]:
         """The summary in the types of JSON: what ``summary.json`` holds of a study.

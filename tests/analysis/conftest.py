@@ -1,4 +1,4 @@
-"""One small synthetic study for the tests that only read."""
+"""One small synthetic study for the tests that only read, and its statistics."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from analysis.report.view import StudyView
+from analysis.statistics.summary import Summary, summarise
 from analysis.study import Study, load_study
 from tests.analysis.synthetic import write_study
 
@@ -18,3 +20,13 @@ def study_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def study(study_dir: Path) -> Study:
     return load_study(study_dir)
+
+
+@pytest.fixture(scope="session")
+def summary(study: Study) -> Summary:
+    return summarise(study)
+
+
+@pytest.fixture(scope="session")
+def view(study: Study, summary: Summary) -> StudyView:
+    return StudyView(study=study, summary=summary)

@@ -36,7 +36,7 @@ def differences(found: Any, wanted: Any, where: str = "") -> list[str]:
 @pytest.mark.parametrize("published", PUBLISHED, ids=lambda path: path.name)
 def test_summary_follows_from_the_tables(published: Path) -> None:
     [wanted] = json.loads((published / "summary.json").read_text())["studies"]
-    found = json.loads(json.dumps(summarise(load_study(published))))
+    found = json.loads(json.dumps(summarise(load_study(published)).to_dict()))
     assert differences(found, wanted) == []
 
 

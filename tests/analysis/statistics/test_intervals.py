@@ -62,7 +62,7 @@ def test_rows_are_resampled_together() -> None:
 
 
 def test_degenerate_samples() -> None:
-    assert bootstrap(np.full(10, 2.0), np.mean, seed=0) == Estimate(2.0, 2.0, 2.0, 10)
+    assert bootstrap(np.full(10, 2.0), np.mean, seed=0) == Estimate(value=2.0, low=2.0, high=2.0, n=10)
     assert np.isnan(bootstrap(np.array([]), np.mean, seed=0).value)
     one = bootstrap(np.array([3.0]), np.mean, seed=0)
     assert one.value == 3.0

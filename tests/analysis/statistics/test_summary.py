@@ -8,14 +8,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.statistics.summary import summarise, to_plain
-from analysis.study import Study, load_study
+from analysis.statistics.overhead import Overhead
+from analysis.statistics.summary import Summary, summarise
+from analysis.study import load_study
 from tests.analysis.synthetic import Truth, write_study
 
 
 @pytest.fixture(scope="module")
-def summary(study: Study) -> dict[str, Any]:
-    return summarise(study)
+def plain(summary: Summary) -> dict[str, Any]:
+    return summary.to_dict()
 
 
 def parts(value: Any, path: str = "") -> list[tuple[str, Any]]:
@@ -35,10 +36,10 @@ def reasons(summary: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def test_a_full_study_has_every_part(summary: dict[str, Any]) -> None:
-    assert reasons(summary) == {}
-    assert set(summary) == {"version", "study", "definitions", "counts", "models", "overhead", "model_sizes"}
-    model = summary["models"]["mlp-64"]
+def test_a_full_study_has_every_part(plain: dict[str, Any]) -> None:
+    assert reasons(plain) == {}
+    assert set(plain) == {"version", "study", "definitions", "counts", "models", "overhead", "model_sizes"}
+    model = plain["models"]["mlp-64"]
     assert set(model["region"]) == {"t2_loss", "test_loss", "test_error", "t2_error"}
     assert model["region"]["t2_loss"]["shares"]["end"]["value"] > 0.5
     assert [row["outcome"] for row in model["improvement"]["rerun"]["split"]] == [
@@ -48,43 +49,45 @@ def test_a_full_study_has_every_part(summary: dict[str, Any]) -> None:
         "good→bad",
     ]
     assert model["diagonal"]["online_rerun"]["test_loss"]["n"] == 24
-    assert sum(row["runs"] for row in summary["counts"]) == 294
-    for text in summary["definitions"].values():
+    assert sum(row["runs"] for row in plain["counts"]) == 294
+    for text in plain["definitions"].values():
         assert text.endswith(".")
 
 
 def test_the_summary_is_json_and_does_not_depend_on_the_order_of_the_rows(
-    summary: dict[str, Any], study_dir: Path, tmp_path: Path
+    plain: dict[str, Any], study_dir: Path, tmp_path: Path
 ) -> None:
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     for table in ("runs", "trajectories"):
         frame = pd.read_parquet(study_dir / f"{table}.parquet")
         # The first row stays, so that the models keep their order, which is that of their appearance.
         shuffled = pd.concat([frame.iloc[:1], frame.iloc[1:].sample(frac=1, random_state=0)])
         shuffled.to_parquet(tmp_path / f"{table}.parquet", index=False)
     (tmp_path / "study.json").write_text((study_dir / "study.json").read_text())
-    assert json.dumps(summarise(load_study(tmp_path))) == json.dumps(summary)
+    assert json.dumps(summarise(load_study(tmp_path)).to_dict()) == json.dumps(plain)
 
 
 def test_another_seed_moves_the_intervals_and_not_the_values(tmp_path: Path) -> None:
     study = load_study(write_study(tmp_path / "s", models=("mlp-64",), arms=("initial", "online")))
-    first, second = (summarise(study, seed=seed)["overhead"][0] for seed in (0, 1))
-    assert first["ratio"] == second["ratio"]
-    assert first["low"] != second["low"]
+    first, second = (summarise(study, seed=seed).overhead_of("mlp-64") for seed in (0, 1))
+    assert isinstance(first, Overhead)
+    assert isinstance(second, Overhead)
+    assert first.ratio.value == second.ratio.value
+    assert first.ratio.low != second.ratio.low
 
 
-def test_verdicts_do_not_read_the_test_set(summary: dict[str, Any], study_dir: Path, tmp_path: Path) -> None:
+def test_verdicts_do_not_read_the_test_set(plain: dict[str, Any], study_dir: Path, tmp_path: Path) -> None:
     frame = pd.read_parquet(study_dir / "runs.parquet")
     frame["test_loss"] = frame["test_loss"].to_numpy()[::-1]
     frame["test_error"] = 0.5
     frame.to_parquet(tmp_path / "runs.parquet")
     (tmp_path / "trajectories.parquet").write_bytes((study_dir / "trajectories.parquet").read_bytes())
-    spoilt = summarise(load_study(tmp_path))
+    spoilt = summarise(load_study(tmp_path)).to_dict()
     for model in ("mlp-64", "mlp-128"):
         for part in ("contraction", "clamped", "distance", "improvement", "region_stability"):
-            assert spoilt["models"][model][part] == summary["models"][model][part], part
-        assert spoilt["models"][model]["region"]["t2_loss"] == summary["models"][model]["region"]["t2_loss"]
-    assert spoilt["model_sizes"] == summary["model_sizes"]
+            assert spoilt["models"][model][part] == plain["models"][model][part], part
+        assert spoilt["models"][model]["region"]["t2_loss"] == plain["models"][model]["region"]["t2_loss"]
+    assert spoilt["model_sizes"] == plain["model_sizes"]
 
 
 def constant(directory: Path) -> None:
@@ -180,7 +183,7 @@ def test_each_part_says_what_it_cannot_compute_and_the_rest_is_made(case: str, t
     directory = write_study(tmp_path / "s", **{"configurations": 8, "models": ("mlp-64",), **options})
     if spoil:
         spoil(directory)
-    summary = summarise(load_study(directory))
+    summary = summarise(load_study(directory)).to_dict()
     json.dumps(summary, allow_nan=False)
     found = reasons(summary)
     for path, words in expected.items():
@@ -188,12 +191,3 @@ def test_each_part_says_what_it_cannot_compute_and_the_rest_is_made(case: str, t
     if not expected and case != "half diverged":
         assert list(found) == ["/model_sizes"]
     assert sum(row["runs"] for row in summary["counts"]) > 0
-
-
-def test_plain_values() -> None:
-    assert to_plain({"a": float("nan"), "b": 1 / 3, "c": (True, None, "x"), "d": float("inf")}) == {
-        "a": None,
-        "b": 0.333333,
-        "c": [True, None, "x"],
-        "d": None,
-    }
