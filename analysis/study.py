@@ -31,7 +31,7 @@ class StudyError(ValueError):
     """A study that cannot be read; the message names the place, what is wrong, and what is expected there."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """One study: its spec and its tables.
 
@@ -66,7 +66,7 @@ class Study:
                 columns = part.schema.names if asked is None else asked
                 _check_columns(columns, part.schema.names, self.location)
                 tables.append(part.to_table(columns=columns, filter=self._filter))
-        frame = _united(tables)
+        frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
         if len(tables) > 1 or shards is not None:
             frame = frame.drop_duplicates("run_id", ignore_index=True)
         keep = asked if self._columns is None or "run_id" in self._columns else list(self._columns)
@@ -123,12 +123,13 @@ class Study:
     def _register(self, connection: Any, table: str) -> None:
         top, shards = self._datasets(table)
         names = [name for name, part in ((f"{table}_top", top), (f"{table}_shards", shards)) if part is not None]
-        for name, part in ((f"{table}_top", top), (f"{table}_shards", shards)):
-            if part is not None:
-                connection.register(name, part)
+        for name, part in zip(names, [part for part in (top, shards) if part is not None], strict=True):
+            connection.register(name, part)
         if not names:
-            empty = "run_id VARCHAR, step BIGINT" if table == "trajectories" else "run_id VARCHAR"
-            connection.execute(f"CREATE VIEW {table} AS SELECT * FROM (SELECT {_nulls(empty)}) WHERE false")
+            step = ", NULL::BIGINT AS step" if table == "trajectories" else ""
+            connection.execute(
+                f"CREATE VIEW {table} AS SELECT * FROM (SELECT NULL::VARCHAR AS run_id{step}) WHERE false"
+            )
             return
         source = names[0]
         key = {"runs": "run_id", "trajectories": "run_id, step", "attempts": "run_id, attempt"}[table]
@@ -185,15 +186,15 @@ Expression` or a list such as ``[("arm", "==", "online"), ("t2_loss", "<", 0.2)]
     spec = info.get("spec", {})
     columns = None if columns is None else tuple(columns)
     study = Study(
-        shown,
-        str(spec.get("name") or Path(root).name),
-        spec,
-        info,
-        tuple(skipped),
-        columns,
-        _expression(filters, shown),
-        filesystem,
-        files,
+        location=shown,
+        name=str(spec.get("name") or Path(root).name),
+        spec=spec,
+        info=info,
+        skipped=tuple(skipped),
+        _columns=columns,
+        _filter=_expression(filters, shown),
+        _filesystem=filesystem,
+        _files=files,
     )
     known = study._datasets("runs")[0] or study._datasets("runs")[1]
     assert known is not None
@@ -297,12 +298,3 @@ def _check_columns(asked: Sequence[str], known: Sequence[str], shown: str) -> No
     unknown = [c for c in asked if c not in known]
     if unknown:
         raise StudyError(f"{shown}: no column {', '.join(unknown)} in runs; there are: {', '.join(known)}")
-
-
-def _united(tables: list[pa.Table]) -> pd.DataFrame:
-    frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
-    return frame
-
-
-def _nulls(columns: str) -> str:
-    return ", ".join(f"NULL::{c.split()[1]} AS {c.split()[0]}" for c in columns.split(", "))

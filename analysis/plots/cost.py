@@ -27,16 +27,9 @@ def overhead_plot(ax: Axes, ratios: pd.DataFrame, summary: pd.DataFrame) -> Axes
         _one_overhead(ax, place, thinned(ratios[ratios["model"] == model], 400), row)
     ax.axvline(1.0, color=style.INK, linewidth=0.8, zorder=1)
     ax.axvline(SLIDES_RATIO, color=style.VERMILLION, linewidth=1.0, linestyle="--", zorder=1)
-    ax.annotate(
-        f"slides: {SLIDES_RATIO:.2f}",
-        (SLIDES_RATIO, 1.0),
-        xycoords=("data", "axes fraction"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        color=style.VERMILLION,
-        fontsize=8,
-        ha="center",
-    )
+    above: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "xytext": (0, 3), "textcoords": "offset points"}
+    words = f"slides: {SLIDES_RATIO:.2f}"
+    ax.annotate(words, (SLIDES_RATIO, 1.0), color=style.VERMILLION, fontsize=8, ha="center", **above)
     ax.set_xlabel("training time, T1-T2 run / initial run")
     ax.xaxis.set_major_locator(MaxNLocator(7))
     return _rows(ax, models)
@@ -45,30 +38,14 @@ def overhead_plot(ax: Axes, ratios: pd.DataFrame, summary: pd.DataFrame) -> Axes
 def _one_overhead(ax: Axes, place: int, ratios: pd.DataFrame, row: pd.Series[Any]) -> None:
     """The pairs of one model as dots at the height ``place``, and their mean with its interval."""
     spread = 0.3 * (np.modf(np.arange(len(ratios)) * 0.6180339887)[0] - 0.5)  # golden-ratio jitter: no random draw
-    ax.scatter(
-        ratios["ratio"],
-        place + spread,
-        s=12,
-        c=style.SKY,
-        alpha=0.7,
-        linewidths=0,
-        zorder=2,
-        rasterized=len(ratios) > 200,
-    )
+    dots = ax.scatter(ratios["ratio"], place + spread, s=12, c=style.SKY, alpha=0.7, linewidths=0, zorder=2)
+    dots.set_rasterized(len(ratios) > 200)
     if np.isfinite(row["low"]) and np.isfinite(row["high"]):
         ax.plot([row["low"], row["high"]], [place, place], color=style.INK, linewidth=2.2, zorder=3)
     ax.plot(row["ratio"], place, "D", color=style.BLUE, markeredgecolor="white", markersize=8, zorder=4)
-    ax.annotate(
-        f"{row['ratio']:.2f}",
-        (row["ratio"], place),
-        xytext=(0, 12),
-        textcoords="offset points",
-        ha="center",
-        fontsize=8.5,
-        fontweight="bold",
-        zorder=5,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8},
-    )
+    above: dict[str, Any] = {"xytext": (0, 12), "textcoords": "offset points", "ha": "center", "zorder": 5}
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8}
+    ax.annotate(f"{row['ratio']:.2f}", (row["ratio"], place), fontsize=8.5, fontweight="bold", bbox=box, **above)
 
 
 def expected_best_plot(ax: Axes, curve: pd.DataFrame, metric: str = "test_loss") -> Axes:
@@ -78,17 +55,8 @@ def expected_best_plot(ax: Axes, curve: pd.DataFrame, metric: str = "test_loss")
     """
     methods = curve.sort_values("trainings", kind="stable").groupby("method", sort=False)
     for (method, part), (colour, marker, dashes) in zip(methods, style.SERIES, strict=False):
-        ax.plot(
-            part["trainings"],
-            part["expected"],
-            color=colour,
-            marker=marker,
-            linestyle=dashes,
-            markersize=4.5,
-            markeredgecolor="white",
-            label=str(method),
-            zorder=3,
-        )
+        look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": dashes, "markersize": 4.5}
+        ax.plot(part["trainings"], part["expected"], markeredgecolor="white", label=str(method), zorder=3, **look)
         ax.fill_between(part["trainings"], part["low"], part["high"], color=colour, alpha=0.15, linewidth=0, zorder=1)
     ax.set(
         xlabel="compute (trainings with fixed hyperparameters)",
@@ -108,9 +76,8 @@ def contraction_plot(ax: Axes, frame: pd.DataFrame) -> Axes:
     """
     for place, (_, row) in enumerate(frame.iterrows()):
         if np.isfinite(row["std_ratio_low"]) and np.isfinite(row["std_ratio_high"]):
-            ax.plot(
-                [row["std_ratio_low"], row["std_ratio_high"]], [place, place], color=style.INK, linewidth=1.6, zorder=2
-            )
+            bounds = [row["std_ratio_low"], row["std_ratio_high"]]
+            ax.plot(bounds, [place, place], color=style.INK, linewidth=1.6, zorder=2)
         ax.plot(row["std_ratio"], place, "o", color=style.BLUE, markeredgecolor="white", markersize=7, zorder=3)
     ax.axvline(1.0, color=style.INK, linewidth=0.8, linestyle="--", zorder=1)
     ax.set_xlabel("standard deviation of the ends / of the starts")
@@ -124,36 +91,17 @@ def comparison_region(ax: Axes, rows: pd.DataFrame) -> Axes:
     ``rows``: label, start_share, end_share (+ ``_low``, ``_high``), volume.
     """
     for place, (_, row) in enumerate(rows.iterrows()):
-        ax.barh(
-            place,
-            row["volume"],
-            height=0.5,
-            color=style.FAINT,
-            zorder=0,
-            label="region's share of the box" if place == 0 else None,
-        )
+        label = "region's share of the box" if place == 0 else None
+        ax.barh(place, row["volume"], height=0.5, color=style.FAINT, zorder=0, label=label)
         for stem, fill, shift, words in (
             ("start_share", "white", -0.14, "starts"),
             ("end_share", style.BLUE, 0.14, "ends"),
         ):
-            ax.plot(
-                [row[f"{stem}_low"], row[f"{stem}_high"]],
-                [place + shift] * 2,
-                color=style.BLUE,
-                linewidth=1.3,
-                zorder=2,
-            )
-            ax.plot(
-                row[stem],
-                place + shift,
-                "o",
-                color=style.BLUE,
-                markerfacecolor=fill,
-                markersize=6.5,
-                zorder=3,
-                label=f"{words} inside" if place == 0 else None,
-                linestyle="none",
-            )
+            bounds = [row[f"{stem}_low"], row[f"{stem}_high"]]
+            ax.plot(bounds, [place + shift] * 2, color=style.BLUE, linewidth=1.3, zorder=2)
+            look: dict[str, Any] = {"color": style.BLUE, "markerfacecolor": fill, "markersize": 6.5}
+            label = f"{words} inside" if place == 0 else None
+            ax.plot(row[stem], place + shift, "o", zorder=3, label=label, linestyle="none", **look)
     ax.set(xlim=(0, 1.02), xlabel="share inside the optimal region")
     ax.xaxis.set_major_formatter(style.percent)
     return _rows(ax, list(rows["label"]))
@@ -168,18 +116,9 @@ def comparison_loss(ax: Axes, rows: pd.DataFrame) -> Axes:
     ):
         if column in rows and rows[column].notna().any():
             place = np.arange(len(rows)) + shift
-            ax.plot(
-                rows[column],
-                place,
-                marker,
-                color=colour,
-                linestyle="none",
-                zorder=3,
-                label=words,
-                markersize=14 if marker == "|" else 7,
-                markeredgecolor=colour if marker == "|" else "white",
-                markeredgewidth=2 if marker == "|" else 0.7,
-            )
+            size, edge, width = (14, colour, 2.0) if marker == "|" else (7, "white", 0.7)
+            look: dict[str, Any] = {"markersize": size, "markeredgecolor": edge, "markeredgewidth": width}
+            ax.plot(rows[column], place, marker, color=colour, linestyle="none", zorder=3, label=words, **look)
             if f"{column}_low" in rows:
                 ax.hlines(place, rows[f"{column}_low"], rows[f"{column}_high"], color=colour, linewidth=1.3)
     ax.set_xlabel("mean test loss")

@@ -6,6 +6,7 @@ Every function takes the frames of :mod:`analysis`, draws into the given axes an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,23 +52,9 @@ def region_convergence(
         walked = trajectories[trajectories["run_id"].isin(starts.index)]
         for run_id, path in walked.groupby("run_id", sort=False):
             begin = starts.loc[run_id]
-            ax.plot(
-                np.r_[begin[f"{first}_initial"], path[first]],
-                np.r_[begin[f"{second}_initial"], path[second]],
-                color="#222222",
-                linewidth=0.7,
-                alpha=_fade(len(starts), 0.6),
-                zorder=3,
-            )
-    _marks(
-        ax,
-        online,
-        [f"{first}_initial", f"{second}_initial"],
-        [f"{first}_final", f"{second}_final"],
-        boxes,
-        pair,
-        region,
-    )
+            x, y = (np.r_[begin[f"{h}_initial"], path[h]] for h in pair)
+            ax.plot(x, y, color="#222222", linewidth=0.7, alpha=_fade(len(starts), 0.6), zorder=3)
+    _marks(ax, online, {h: boxes[h] for h in pair}, region, [(f"{h}_initial", f"{h}_final") for h in pair])
     _frame(ax, boxes[first], boxes[second])
     ax.set(xlabel=style.hyperparameter_label(first), ylabel=style.hyperparameter_label(second))
     return ax
@@ -77,17 +64,8 @@ def region_legend(axes: int = 2, surface: bool = True, trajectories: bool = True
     """The key of :func:`region_convergence` over ``axes`` hyperparameters, for a legend of the whole figure."""
 
     def mark(label: str, marker: str, colour: str) -> Line2D:
-        return Line2D(
-            [],
-            [],
-            linestyle="none",
-            marker=marker,
-            color=colour,
-            markeredgecolor="white",
-            markersize=6.5,
-            markeredgewidth=0.7,
-            label=label,
-        )
+        look: dict[str, Any] = {"markeredgecolor": "white", "markersize": 6.5, "markeredgewidth": 0.7}
+        return Line2D([], [], linestyle="none", marker=marker, color=colour, label=label, **look)
 
     start = mark("start" if axes > 1 else "start, on the surface", "o", "white")
     start.set(markeredgecolor="#222222", markersize=5.5)
@@ -129,35 +107,18 @@ def surface_slice(region: Region, boxes: Boxes, first: str, second: str, k: int 
 def _surface(ax: Axes, region: Region, boxes: Boxes, first: str, second: str) -> None:
     x, y, values = surface_slice(region, boxes, first, second)
     levels = surface_levels(values)
-    ax.contourf(
-        x,
-        y,
-        values,
-        levels=levels,
-        cmap=style.SURFACE,
-        norm=BoundaryNorm(levels, style.SURFACE.N),
-        extend="both",
-        zorder=0,
-    )
+    norm = BoundaryNorm(levels, style.SURFACE.N)
+    ax.contourf(x, y, values, levels=levels, cmap=style.SURFACE, norm=norm, extend="both", zorder=0)
     if values.min() < region.threshold < values.max():
         for colour, width in (("white", 4.0), ("black", 1.8)):
             ax.contour(x, y, values, levels=[region.threshold], colors=colour, linewidths=width, zorder=2)
     cells = region.cells
     if {first, second} <= set(cells.columns):
         places = cells[[first, second]].drop_duplicates()
-        ax.plot(
-            places[first],
-            places[second],
-            "+",
-            color="#444444",
-            markersize=4,
-            markeredgewidth=0.6,
-            zorder=1,
-            clip_on=False,
-        )
-    mappable = ScalarMappable(BoundaryNorm(levels, style.SURFACE.N), style.SURFACE)
+        look: dict[str, Any] = {"color": "#444444", "markersize": 4, "markeredgewidth": 0.6}
+        ax.plot(places[first], places[second], "+", zorder=1, clip_on=False, **look)
     label = f"{style.metric_label(region.metric)}, fixed hyperparameters"
-    bar = style.colour_bar(ax, mappable, label, ticks=levels[::2])
+    bar = style.colour_bar(ax, ScalarMappable(norm, style.SURFACE), label, ticks=levels[::2])
     bar.ax.set_yticklabels([f"{v:.3g}" for v in levels[::2]])
     bar.ax.minorticks_off()
 
@@ -173,49 +134,28 @@ def on_clamp(values: Floats, box: tuple[float, float]) -> NDArray[np.bool_]:
     return np.asarray((values <= box[0] + tolerance) | (values >= box[1] - tolerance))
 
 
-def _marks(
-    ax: Axes,
-    runs: pd.DataFrame,
-    starts: Sequence[str],
-    ends: Sequence[str],
-    boxes: Boxes,
-    names: Sequence[str],
-    region: Region | None,
-) -> None:
-    """Starts and ends; the last on top, and never cut by the edge of the box."""
+def _marks(ax: Axes, runs: pd.DataFrame, boxes: Boxes, region: Region | None, axes: Sequence[tuple[str, str]]) -> None:
+    """Starts and ends; the last on top, and never cut by the edge of the box.
+
+    ``boxes`` are those of the hyperparameters shown, ``axes`` the columns of the starts and of the ends along x and y.
+    """
+    starts, ends = zip(*axes, strict=True)
     size = 1.0 if len(runs) <= 80 else max(0.25, (80.0 / len(runs)) ** 0.5)
-    ax.scatter(
-        runs[starts[0]],
-        runs[starts[1]],
-        s=22 * size,
-        facecolors="white",
-        edgecolors="#222222",
-        linewidths=0.8,
-        zorder=4,
-        clip_on=False,
-        rasterized=len(runs) > 500,
-    )
+    seen: dict[str, Any] = {"clip_on": False, "rasterized": len(runs) > 500}
+    hollow: dict[str, Any] = {"facecolors": "white", "edgecolors": "#222222", "linewidths": 0.8, "zorder": 4}
+    ax.scatter(runs[starts[0]], runs[starts[1]], s=22 * size, **hollow, **seen)
     finished = runs[runs[list(ends)].notna().all(axis=1)]
     clamped = np.zeros(len(finished), dtype=bool)
-    for name in names:
-        clamped |= on_clamp(finished[f"{name}_final"].to_numpy(dtype=float), boxes[name])
+    for name, box in boxes.items():
+        clamped |= on_clamp(finished[f"{name}_final"].to_numpy(dtype=float), box)
     colours = np.full(len(finished), style.GREY, dtype=object)
     if region is not None:
         points = finished[[f"{h}_final" for h in region.surface.names]].to_numpy(dtype=float)
         colours = np.where(region.contains(points), style.BLUE, style.VERMILLION)
     for marker, chosen in (("o", ~clamped), ("s", clamped)):
-        ax.scatter(
-            finished.loc[chosen, ends[0]],
-            finished.loc[chosen, ends[1]],
-            s=36 * size,
-            c=list(colours[chosen]),
-            marker=marker,
-            edgecolors="white",
-            linewidths=0.7,
-            zorder=5,
-            clip_on=False,
-            rasterized=len(runs) > 500,
-        )
+        x, y = finished.loc[chosen, ends[0]], finished.loc[chosen, ends[1]]
+        look: dict[str, Any] = {"marker": marker, "edgecolors": "white", "linewidths": 0.7, "zorder": 5}
+        ax.scatter(x, y, s=36 * size, c=list(colours[chosen]), **look, **seen)
 
 
 def _frame(ax: Axes, across: tuple[float, float], up: tuple[float, float] | None) -> None:
@@ -233,21 +173,14 @@ def _one_dimension(ax: Axes, online: pd.DataFrame, boxes: Boxes, name: str, regi
         inside = region.contains(x[:, None])
         ax.plot(x, mean, color=style.INK, zorder=2)
         ax.fill_between(x, mean - spread, mean + spread, color=style.FAINT, linewidth=0, zorder=0)
-        ax.fill_between(
-            x,
-            0,
-            1,
-            where=inside.tolist(),
-            transform=ax.get_xaxis_transform(),
-            color=style.SKY,
-            alpha=0.25,
-            linewidth=0,
-            zorder=0,
-        )
+        whole = ax.get_xaxis_transform()  # from the bottom to the top of the axes
+        look: dict[str, Any] = {"color": style.SKY, "alpha": 0.25, "linewidth": 0, "zorder": 0}
+        ax.fill_between(x, 0, 1, where=inside.tolist(), transform=whole, **look)
     known = online.assign(start_height=np.nan)
     if region is not None:
         known["start_height"] = region.surface.predict(known[[f"{name}_initial"]].to_numpy(dtype=float))
-    _marks(ax, known, [f"{name}_initial", "start_height"], [f"{name}_final", "t2_loss"], boxes, [name], region)
+    columns = [(f"{name}_initial", f"{name}_final"), ("start_height", "t2_loss")]
+    _marks(ax, known, {name: boxes[name]}, region, columns)
     _frame(ax, boxes[name], None)
     ax.set(xlabel=style.hyperparameter_label(name), ylabel="T2 loss")
     return ax
@@ -265,25 +198,10 @@ def region_outlines(ax: Axes, regions: Mapping[str, Region], boxes: Boxes) -> Ax
             ax.contour(
                 x, y, values, levels=[region.threshold], colors=[colour], linewidths=1.8, linestyles=[dashes], zorder=2
             )
-        ax.plot(
-            region.optimum[first],
-            region.optimum[second],
-            marker,
-            color=colour,
-            markeredgecolor="white",
-            markersize=8,
-            zorder=4,
-            clip_on=False,
-        )
-        ax.plot(
-            [],
-            [],
-            marker=marker,
-            color=colour,
-            linestyle=dashes,
-            markeredgecolor="white",
-            label=f"{model} ({100 * region.volume:.0f} % of the box)",
-        )
+        look: dict[str, Any] = {"color": colour, "markeredgecolor": "white"}
+        ax.plot(region.optimum[first], region.optimum[second], marker, markersize=8, zorder=4, clip_on=False, **look)
+        label = f"{model} ({100 * region.volume:.0f} % of the box)"
+        ax.plot([], [], marker=marker, linestyle=dashes, label=label, **look)
     _frame(ax, boxes[first], boxes[second])
     ax.set(xlabel=style.hyperparameter_label(first), ylabel=style.hyperparameter_label(second))
     style.legend_above(ax, 2 if len(regions) > 1 else 1)

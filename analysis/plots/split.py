@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ COLOURS = dict(zip(OUTCOMES, (style.BLUE, style.GREEN, style.GREY, style.VERMILL
 MARKERS = dict(zip(OUTCOMES, "o^sv", strict=True))
 WIDE = 2.5  # losses that span a larger factor are drawn on logarithmic axes
 MOST_POINTS = 3000  # a scatter draws no more; every number beside it counts all
+_DOT: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.5, "zorder": 3}
 _ARM_WORDS = {
     "initial": "initial hyperparameters",
     "online": "T1-T2 run",
@@ -55,20 +57,9 @@ def split_scatter(
     rows = table.set_index("outcome")
     for outcome in OUTCOMES:
         part = shown[shown["kind"] == outcome]
-        ax.scatter(
-            part["x"],
-            part["y"],
-            s=26,
-            c=COLOURS[outcome],
-            marker=MARKERS[outcome],
-            edgecolors="white",
-            linewidths=0.5,
-            zorder=3,
-            clip_on=False,
-            rasterized=len(shown) > 500,
-            label=f"{outcome.replace('→', ' → ')}: {int(rows['count'][outcome])} "
-            f"({style.percent(rows['share'][outcome])})",
-        )
+        count, share = int(rows["count"][outcome]), style.percent(rows["share"][outcome])
+        dots = ax.scatter(part["x"], part["y"], s=26, c=COLOURS[outcome], marker=MARKERS[outcome], **_DOT)
+        dots.set(clip_on=False, rasterized=len(shown) > 500, label=f"{outcome.replace('→', ' → ')}: {count} ({share})")
     ax.plot([low, high], [low, high], color=style.GREY, linewidth=0.8, linestyle=":", zorder=1)
     ax.axvline(threshold, color=style.INK, linewidth=0.9, linestyle="--", zorder=2, label=f"threshold {threshold:.3g}")
     ax.axhline(threshold, color=style.INK, linewidth=0.9, linestyle="--", zorder=2)
@@ -99,16 +90,7 @@ def split_curve_plot(
         _share_line(ax, x, curve, outcome)
     for outcome, share in slides_shares.items():
         ax.axhline(share, color=COLOURS[outcome], linewidth=1.0, linestyle=(0, (4, 3)), zorder=3)
-        ax.annotate(
-            f"slides {style.percent(share)}",
-            (1.0, share),
-            xycoords=("axes fraction", "data"),
-            xytext=(3, 0),
-            textcoords="offset points",
-            color=COLOURS[outcome],
-            fontsize=7.5,
-            va="center",
-        )
+        _note(ax, share, f"slides {style.percent(share)}", COLOURS[outcome])
     if relative and margin is not None:
         ax.axvline(margin, color=style.INK, linewidth=0.9, linestyle="--", zorder=3, label="threshold of this study")
     _threshold_axes(ax, x, relative)
@@ -217,16 +199,7 @@ def bland_altman_plot(
         (upper, "+1.96 sd", style.VERMILLION),
     ):
         if np.isfinite(value):
-            ax.annotate(
-                f"{words}: {value:.2g}".replace("-", "−"),
-                (1.0, value),
-                xytext=(3, 0),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                fontsize=7.5,
-                color=colour,
-                va="center",
-            )
+            _note(ax, value, f"{words}: {value:.2g}".replace("-", "−"), colour)
     label = style.metric_label(metric)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_box_aspect(1)
@@ -237,18 +210,14 @@ def bland_altman_plot(
 def _by_model(ax: Axes, frame: pd.DataFrame, x: str, y: str, legend: bool = True) -> None:
     shown = thinned(frame)
     for (model, part), (colour, marker, _) in zip(shown.groupby("model", sort=False), style.SERIES, strict=False):
-        ax.scatter(
-            part[x],
-            part[y],
-            s=24,
-            c=colour,
-            marker=marker,
-            edgecolors="white",
-            linewidths=0.5,
-            zorder=3,
-            label=str(model) if legend else None,
-            rasterized=len(shown) > 500,
-        )
+        dots = ax.scatter(part[x], part[y], s=24, c=colour, marker=marker, **_DOT)
+        dots.set(rasterized=len(shown) > 500, label=str(model) if legend else None)
+
+
+def _note(ax: Axes, height: float, words: str, colour: str) -> None:
+    """``words`` to the right of the axes, at a height in data units."""
+    place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (3, 0), "textcoords": "offset points"}
+    ax.annotate(words, (1.0, height), color=colour, fontsize=7.5, va="center", **place)
 
 
 def _limits(values: Floats) -> tuple[float, float]:

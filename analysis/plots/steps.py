@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,14 +49,8 @@ def hyperparameter_trajectories(
     if region is not None:
         ax.axhspan(*region, color=style.SKY, alpha=0.22, linewidth=0, zorder=0, label="extent of the optimal region")
     for edge in box:
-        ax.axhline(
-            edge,
-            color=style.INK,
-            linewidth=0.8,
-            linestyle=(0, (4, 3)),
-            zorder=1,
-            label="clamp" if edge == box[0] else None,
-        )
+        label = "clamp" if edge == box[0] else None
+        ax.axhline(edge, color=style.INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1, label=label)
     last = float(walked["step"].max()) if len(walked) else 1.0
     pad = 0.04 * (box[1] - box[0])
     ax.set(xlim=(0, last), ylim=(box[0] - pad, box[1] + pad), xlabel="step", ylabel=style.hyperparameter_label(name))
@@ -69,19 +64,9 @@ def distance_over_steps(ax: Axes, distances: Mapping[str, pd.DataFrame]) -> Axes
 
     Each frame: step, median, q25, q75 in units of the box's sides (0: inside the region).
     """
-    for (model, frame), (colour, marker, dashes) in zip(distances.items(), style.SERIES, strict=False):
-        ax.plot(
-            frame["step"],
-            frame["median"],
-            color=colour,
-            linestyle=dashes,
-            marker=marker,
-            markersize=3.5,
-            markevery=max(1, len(frame) // 8),
-            label=model,
-            zorder=3,
-        )
-        ax.fill_between(frame["step"], frame["q25"], frame["q75"], color=colour, alpha=0.15, linewidth=0, zorder=1)
+    for (model, frame), series in zip(distances.items(), style.SERIES, strict=False):
+        _line(ax, frame, "median", model, series)
+        ax.fill_between(frame["step"], frame["q25"], frame["q75"], color=series[0], alpha=0.15, linewidth=0, zorder=1)
     ax.set(xlabel="step", ylabel="distance to the region (box units)")
     ax.set_xlim(left=0)
     ax.set_ylim(bottom=0)
@@ -90,23 +75,19 @@ def distance_over_steps(ax: Axes, distances: Mapping[str, pd.DataFrame]) -> Axes
 
 def share_inside_over_steps(ax: Axes, distances: Mapping[str, pd.DataFrame], volumes: Mapping[str, float]) -> Axes:
     """The share of runs inside the region over the steps; dotted, the region's share of the box (what chance gives)."""
-    for (model, frame), (colour, marker, dashes) in zip(distances.items(), style.SERIES, strict=False):
-        ax.plot(
-            frame["step"],
-            frame["share_inside"],
-            color=colour,
-            linestyle=dashes,
-            marker=marker,
-            markersize=3.5,
-            markevery=max(1, len(frame) // 8),
-            label=model,
-            zorder=3,
-        )
-        ax.axhline(volumes[model], color=colour, linestyle=":", linewidth=1.0, zorder=1)
+    for (model, frame), series in zip(distances.items(), style.SERIES, strict=False):
+        _line(ax, frame, "share_inside", model, series)
+        ax.axhline(volumes[model], color=series[0], linestyle=":", linewidth=1.0, zorder=1)
     ax.set(xlabel="step", ylabel="runs inside the region", ylim=(0, 1.02))
     ax.set_xlim(left=0)
     ax.yaxis.set_major_formatter(style.percent)
     return ax
+
+
+def _line(ax: Axes, frame: pd.DataFrame, column: str, model: str, series: style.Series) -> None:
+    colour, marker, dashes = series
+    look: dict[str, Any] = {"color": colour, "linestyle": dashes, "marker": marker, "markersize": 3.5}
+    ax.plot(frame["step"], frame[column], markevery=max(1, len(frame) // 8), label=model, zorder=3, **look)
 
 
 def concentration_curve(ax: Axes, curves: Mapping[str, pd.DataFrame]) -> Axes:

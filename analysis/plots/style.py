@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -25,7 +26,8 @@ VERMILLION, PURPLE, YELLOW = "#D55E00", "#CC79A7", "#F0E442"
 
 PANEL = 5.2, 4.3  # inches; two panels stand side by side at the width of the report
 ARM_COLOURS = {"initial": ORANGE, "online": BLUE, "rerun": GREEN, "grid": GREY}
-SERIES = (
+Series = tuple[str, str, Any]  # colour, marker and dashes of a line
+SERIES: tuple[Series, ...] = (
     (BLUE, "o", "-"),
     (VERMILLION, "s", "--"),
     (GREEN, "^", "-."),

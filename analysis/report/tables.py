@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -11,7 +11,8 @@ import pandas as pd
 
 from analysis.report.view import StudyView
 from analysis.statistics.frames import NotComputable
-from analysis.statistics.records import to_plain
+from analysis.statistics.intervals import Estimate
+from analysis.statistics.records import bounded, to_plain
 from analysis.statistics.summary import ModelSummary
 
 R = TypeVar("R")
@@ -21,20 +22,38 @@ Raw = dict[str, Any]  # column of the CSV file -> value
 
 @dataclass(frozen=True, kw_only=True)
 class Found(Generic[R]):
-    """What one study, or one of its models, has for a table: some rows, or why it has none."""
+    """A row of a table, or why it is missing, and the study and the model that it is of."""
 
     study: str
     model: str | None = None
-    rows: Sequence[R] | NotComputable
+    row: R | NotComputable
 
 
 def found_by_model(
-    views: Sequence[StudyView], part: Callable[[ModelSummary], Sequence[R] | NotComputable]
-) -> Iterator[Found[R]]:
-    """One part of every model's statistics."""
-    for view in views:
-        for model, summary in view.summary.models.items():
-            yield Found(study=view.study.name, model=model, rows=part(summary))
+    views: Sequence[StudyView], rows: Callable[[ModelSummary], Iterable[R | NotComputable]]
+) -> list[Found[R]]:
+    """The rows that every model of every study has for a table, or the reasons for those that are missing."""
+    return [
+        Found(study=view.study.name, model=model, row=row)
+        for view in views
+        for model, parts in view.summary.models.items()
+        for row in rows(parts)
+    ]
+
+
+def each(rows: Sequence[R] | NotComputable) -> Sequence[R | NotComputable]:
+    """The rows, or the one reason why there are none."""
+    return [rows] if isinstance(rows, NotComputable) else rows
+
+
+def raw_columns(record: Any, **more: Any) -> Raw:
+    """A record's columns in a CSV file: its plain fields, ``more``, then each of its estimates with its bounds."""
+    values = {f.name: getattr(record, f.name) for f in fields(record)}
+    columns = {name: value for name, value in values.items() if not isinstance(value, Estimate | tuple)} | more
+    for name, value in values.items():
+        if isinstance(value, Estimate):
+            columns |= bounded(name, value)
+    return columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +78,7 @@ class Table:
 
 
 def make_table(
-    found: Iterable[Found[R]],
+    found: Sequence[Found[R]],
     columns: Columns[R],
     raw: Callable[[R], Raw],
     *,
@@ -69,14 +88,14 @@ def make_table(
     several: bool,
 ) -> Table:
     """The table of the rows ``found``, with leading columns for the model and, of ``several`` studies, the study."""
-    found = list(found)
     by_model = any(part.model is not None for part in found)
     cells, rows = [], []
     for part in found:
-        place = [part.study] * several + [part.model or ""] * by_model
-        for row in () if isinstance(part.rows, NotComputable) else part.rows:
-            cells.append(place + [cell(row) for _, cell in columns])
-            rows.append(to_plain({"study": part.study} | ({"model": part.model} if part.model else {}) | raw(row)))
+        if not isinstance(part.row, NotComputable):
+            place = [part.study] * several + [part.model or ""] * by_model
+            cells.append(place + [cell(part.row) for _, cell in columns])
+            where = {"study": part.study} | ({"model": part.model} if part.model else {})
+            rows.append(to_plain(where | raw(part.row)))
     headers = ["study"] * several + ["model"] * by_model + [header for header, _ in columns]
     return Table(
         name=name, title=title, note=note, headers=headers, cells=cells, rows=rows, gaps=gaps(found, several=several)
@@ -87,9 +106,9 @@ def gaps(found: Iterable[Found[R]], *, several: bool) -> list[str]:
     """The reasons for what is missing, each once, after the study (of ``several``) and the model that it concerns."""
     reasons: dict[str, None] = {}
     for part in found:
-        if isinstance(part.rows, NotComputable):
+        if isinstance(part.row, NotComputable):
             where = " · ".join([part.study] * several + ([part.model] if part.model else []))
-            reasons[f"{where}: {part.rows.reason}" if where else part.rows.reason] = None
+            reasons[f"{where}: {part.row.reason}" if where else part.row.reason] = None
     return list(reasons)
 
 

@@ -25,7 +25,7 @@ from analysis.statistics.frames import (
     tie_layers,
 )
 from analysis.statistics.intervals import Estimate, bootstrap, wilson
-from analysis.statistics.records import Row, frame_or_reason
+from analysis.statistics.records import Row, framed
 from analysis.statistics.region import Region
 from analysis.statistics.surface import Surface, directions
 from analysis.study import Study
@@ -96,14 +96,7 @@ def _contraction(along: str, start: Floats, end: Floats, seed: int) -> Contracti
     )
 
 
-def contraction_ratios(
-    runs: pd.DataFrame, model: str, boxes: Boxes, surface: Surface | None = None, *, seed: int = 0
-) -> pd.DataFrame | NotComputable:
-    """:func:`contractions` as a frame: the columns are the fields of :class:`Contraction`.
-
-    std_ratio and iqr_ratio are followed by their bounds, with _low and _high.
-    """
-    return frame_or_reason(contractions(runs, model, boxes, surface, seed=seed))
+contraction_ratios = framed(contractions)
 
 
 def _std(x: Floats, axis: int) -> Floats:
@@ -164,12 +157,7 @@ def clamps(
     return tuple(rows) or NotComputable(f"no hyperparameter of model {model} has a box")
 
 
-def clamped(runs: pd.DataFrame, model: str, boxes: Boxes, region: Region | None = None) -> pd.DataFrame | NotComputable:
-    """:func:`clamps` as a frame.
-
-    Columns: hyperparameter, side, bound, count, n, share with low and high (Wilson), outside_region.
-    """
-    return frame_or_reason(clamps(runs, model, boxes, region))
+clamped = framed(clamps)
 
 
 def distance_over_steps(study: Study, region: Region) -> pd.DataFrame | NotComputable:

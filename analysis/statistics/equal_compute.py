@@ -15,7 +15,7 @@ import pandas as pd
 
 from analysis.statistics.frames import IDENTITY, Floats, NotComputable, missing_arms
 from analysis.statistics.intervals import Estimate, bootstrap
-from analysis.statistics.records import Row, bounded, frame_or_reason
+from analysis.statistics.records import Row, bounded, framed
 
 _DRAWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _MANY = 1000  # configurations above which fewer resamples do
@@ -147,14 +147,7 @@ def equal_compute(
     return tuple(rows)
 
 
-def at_equal_compute(
-    runs: pd.DataFrame, model: str, metric: str = "test_loss", *, seed: int = 0
-) -> pd.DataFrame | NotComputable:
-    """:func:`equal_compute` as a frame.
-
-    Columns: method, cost with cost_low and cost_high, expected, random, difference with low and high, n.
-    """
-    return frame_or_reason(equal_compute(runs, model, metric, seed=seed))
+at_equal_compute = framed(equal_compute)
 
 
 def _gap(select: Floats, report: Floats, mine: Floats, axis: int = -1, *, m: float) -> Floats:

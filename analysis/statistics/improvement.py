@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.statistics.frames import Floats, NotComputable, missing_arms, one_arm, pairs
 from analysis.statistics.intervals import Estimate, bootstrap, wilson
-from analysis.statistics.records import Row, bounded, frame_or_reason
+from analysis.statistics.records import Row, bounded, framed
 from analysis.statistics.region import Region
 
 SLIDES_SHARES = {"good→good": 0.58, "bad→good": 0.20}  # as in the slides, which do not give their thresholds
@@ -85,11 +85,7 @@ def split_shares(
     )
 
 
-def split(
-    runs: pd.DataFrame, model: str, threshold: float, metric: str = "t2_loss", after: str = "rerun"
-) -> pd.DataFrame | NotComputable:
-    """:func:`split_shares` as a frame, with the columns outcome, count, n, share, low, high (Wilson)."""
-    return frame_or_reason(split_shares(runs, model, threshold, metric, after))
+split = framed(split_shares)
 
 
 def split_curve(

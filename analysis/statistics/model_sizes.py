@@ -13,7 +13,7 @@ from statsmodels.stats.multitest import multipletests
 
 from analysis.statistics.frames import Floats, NotComputable, hyperparameters, positions, scaled, tie_layers
 from analysis.statistics.intervals import Estimate, bootstrap
-from analysis.statistics.records import Row, bounded, frame_or_reason
+from analysis.statistics.records import Row, bounded, framed
 from analysis.statistics.region import Region
 
 _POINTS = 1024  # quasi-random points of the box at which surfaces are redrawn
@@ -83,15 +83,7 @@ def _holm(p: list[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def compare_models(
-    runs: pd.DataFrame, regions: Sequence[Region], *, seed: int = 0, permutations: int = 999
-) -> pd.DataFrame | NotComputable:
-    """:func:`model_pairs` as a frame.
-
-    Columns: first, second, jaccard with _low and _high, shift, shift_{h} for each hyperparameter with _low and _high,
-    n_ends, end_shift_{h} with _low and _high, p_shape, p_shift, p_region.
-    """
-    return frame_or_reason(model_pairs(runs, regions, seed=seed, permutations=permutations))
+compare_models = framed(model_pairs)
 
 
 def _compare(runs: pd.DataFrame, a: Region, b: Region, seed: int, permutations: int) -> ModelPair:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.statistics.frames import IDENTITY, Floats, NotComputable, missing_arms, pairs
 from analysis.statistics.intervals import Estimate, bootstrap
-from analysis.statistics.records import Row, frame_or_reason
+from analysis.statistics.records import Row, framed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +69,7 @@ def overheads(
     )
 
 
-def time_overhead(
-    runs: pd.DataFrame, arm: str = "online", over: str = "initial", *, seed: int = 0
-) -> pd.DataFrame | NotComputable:
-    """:func:`overheads` as a frame, with the columns model, n, ratio, low, high, median_ratio, extra_s."""
-    return frame_or_reason(overheads(runs, arm, over, seed=seed))
+time_overhead = framed(overheads)
 
 
 def _geometric_mean(ratio: Floats, axis: int = -1) -> Floats:

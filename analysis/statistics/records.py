@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ClassVar, TypeVar
+from functools import wraps
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from analysis.statistics.frames import NotComputable
 from analysis.statistics.intervals import Estimate
 
 T = TypeVar("T")
+P = ParamSpec("P")
 _DIGITS = 6  # significant: below that, the linear algebra of another machine differs
 
 
@@ -49,9 +51,15 @@ def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
     return pd.DataFrame([row.published() for row in rows])
 
 
-def frame_or_reason(rows: Sequence[Row] | NotComputable) -> pd.DataFrame | NotComputable:
-    """The rows as a frame, or why there are none."""
-    return rows if isinstance(rows, NotComputable) else to_frame(rows)
+def framed(statistic: Callable[P, tuple[Row, ...] | NotComputable]) -> Callable[P, pd.DataFrame | NotComputable]:
+    """The same statistic with its rows as a frame, whose columns are the fields of the rows; see :class:`Row`."""
+
+    @wraps(statistic)
+    def as_frame(*args: P.args, **kwargs: P.kwargs) -> pd.DataFrame | NotComputable:
+        rows = statistic(*args, **kwargs)
+        return rows if isinstance(rows, NotComputable) else to_frame(rows)
+
+    return as_frame
 
 
 def computed(part: T | NotComputable) -> T | None:

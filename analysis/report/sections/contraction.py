@@ -10,7 +10,7 @@ from analysis.plots import cost as plots_cost
 from analysis.plots import steps as plots_steps
 from analysis.plots import style
 from analysis.report.section import Drawing
-from analysis.report.tables import Table, found_by_model, make_table
+from analysis.report.tables import Table, each, found_by_model, make_table
 from analysis.report.text import number, share, word
 from analysis.report.view import MOST_DRAWN, Drawn, StudyView
 from analysis.statistics.contraction import Clamp, Contraction
@@ -21,7 +21,7 @@ from analysis.statistics.records import bounded, to_frame
 def contraction(views: Sequence[StudyView]) -> Table:
     """How the spread shrinks from start to end."""
     return make_table(
-        found_by_model(views, lambda model: model.contraction),
+        found_by_model(views, lambda model: each(model.contraction)),
         [
             ("along", _along),
             ("std of starts", lambda r: number(r.start_std, 2)),
@@ -47,7 +47,7 @@ def _along(row: Contraction) -> str:
 def clamps(views: Sequence[StudyView]) -> Table:
     """Runs that end with a hyperparameter at a bound of its box."""
     return make_table(
-        found_by_model(views, lambda model: model.clamped),
+        found_by_model(views, lambda model: each(model.clamped)),
         [
             ("hyperparameter", lambda r: word(r.hyperparameter)),
             ("bound", lambda r: number(r.bound)),

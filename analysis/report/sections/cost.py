@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from analysis.plots import cost as plots_cost
 from analysis.plots import style
 from analysis.report.section import Drawing, Section
-from analysis.report.tables import Found, Raw, Table, found_by_model, make_table
+from analysis.report.tables import Found, Table, each, found_by_model, make_table, raw_columns
 from analysis.report.text import number, word
 from analysis.report.view import Drawn, StudyView
 from analysis.statistics.equal_compute import EqualCompute
 from analysis.statistics.frames import NotComputable
-from analysis.statistics.improvement import BestCellComparison
 from analysis.statistics.overhead import Overhead, time_ratios
 from analysis.statistics.records import bounded, to_frame
 from analysis.statistics.summary import DEFINITIONS
@@ -21,7 +20,7 @@ from analysis.statistics.summary import DEFINITIONS
 def best_cell(views: Sequence[StudyView]) -> Table:
     """Each arm against the best fixed cell of the grid."""
     return make_table(
-        [part for view in views for part in _against_best_cell(view)],
+        found_by_model(views, lambda model: model.best_cell.values()),
         [
             ("arm", lambda r: word(r.arm)),
             ("best cell, test loss", lambda r: number(r.best)),
@@ -30,32 +29,13 @@ def best_cell(views: Sequence[StudyView]) -> Table:
             ("no worse by more than noise", lambda r: word(r.no_worse)),
             ("its mean", lambda r: word(r.mean_no_worse)),
         ],
-        _raw_best_cell,
+        raw_columns,
         name="best_cell",
         title="Against the best fixed cell",
         note="Mean test loss of an arm's completed runs minus that of the best grid cell, which was chosen by its T2 "
         "loss. No worse: the upper end of the interval is at most the seed noise. Its mean: the difference is.",
         several=len(views) > 1,
     )
-
-
-def _against_best_cell(view: StudyView) -> Iterator[Found[BestCellComparison]]:
-    for model, parts in view.summary.models.items():
-        for found in parts.best_cell.values():
-            rows = found if isinstance(found, NotComputable) else [found]
-            yield Found(study=view.study.name, model=model, rows=rows)
-
-
-def _raw_best_cell(row: BestCellComparison) -> Raw:
-    return {
-        "arm": row.arm,
-        "metric": row.metric,
-        "best": row.best,
-        "best_n": row.best_n,
-        "margin": row.margin,
-        "no_worse": row.no_worse,
-        "mean_no_worse": row.mean_no_worse,
-    } | bounded("difference", row.difference)
 
 
 def overhead(views: Sequence[StudyView]) -> Table:
@@ -78,17 +58,15 @@ def overhead(views: Sequence[StudyView]) -> Table:
 
 
 def _overheads(view: StudyView) -> Iterator[Found[Overhead]]:
-    found = view.summary.overhead
-    if isinstance(found, NotComputable):
-        yield Found(study=view.study.name, rows=found)
-    else:
-        yield from (Found(study=view.study.name, model=row.model, rows=[row]) for row in found)
+    for row in each(view.summary.overhead):
+        model = None if isinstance(row, NotComputable) else row.model
+        yield Found(study=view.study.name, model=model, row=row)
 
 
 def equal_compute(views: Sequence[StudyView]) -> Table:
     """T1-T2 against random search of the same compute."""
     return make_table(
-        found_by_model(views, lambda model: model.equal_compute.at_equal_compute),
+        found_by_model(views, lambda model: each(model.equal_compute.at_equal_compute)),
         [
             ("method", lambda r: word(r.method)),
             ("cost in trainings", lambda r: number(r.cost)),

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from analysis.plots import split as plots_split
 from analysis.plots import style
 from analysis.report.section import Drawing, Section
-from analysis.report.tables import Found, Raw, Table, make_table
+from analysis.report.tables import Table, found_by_model, make_table, raw_columns
 from analysis.report.text import number, p_value, word
 from analysis.report.view import Drawn, StudyView
 from analysis.statistics.diagonal import Diagonal, bland_altman
 from analysis.statistics.frames import NotComputable, pairs
-from analysis.statistics.records import bounded
 from analysis.statistics.summary import DEFINITIONS, PAIRS, Pair
 
 
 def diagonal(views: Sequence[StudyView]) -> Table:
     """Paired differences between arms."""
     return make_table(
-        [part for view in views for part in _found(view)],
+        found_by_model(views, lambda m: (found for by_metric in m.diagonal.values() for found in by_metric.values())),
         [
             ("pair", _pair),
             ("metric", lambda r: style.metric_label(r.metric)),
@@ -33,7 +32,7 @@ def diagonal(views: Sequence[StudyView]) -> Table:
             ("p", lambda r: p_value(r.tost_p)),
             ("concordance", lambda r: number(r.concordance, 2)),
         ],
-        _raw,
+        lambda r: raw_columns(r, pair=_pair(r), metric=style.metric_label(r.metric)),
         name="diagonal",
         title="Paired differences",
         note=f"{DEFINITIONS.equivalence} Margin: that seed noise; a difference within it is a tie. p: of the two "
@@ -42,37 +41,8 @@ def diagonal(views: Sequence[StudyView]) -> Table:
     )
 
 
-def _found(view: StudyView) -> Iterator[Found[Diagonal]]:
-    for model, parts in view.summary.models.items():
-        for by_metric in parts.diagonal.values():
-            for found in by_metric.values():
-                rows = found if isinstance(found, NotComputable) else [found]
-                yield Found(study=view.study.name, model=model, rows=rows)
-
-
 def _pair(row: Diagonal) -> str:
     return f"{row.second} − {row.first}"
-
-
-def _raw(row: Diagonal) -> Raw:
-    columns: Raw = {
-        "first": row.first,
-        "second": row.second,
-        "metric": style.metric_label(row.metric),
-        "n": row.n,
-        "diverged": row.diverged,
-        "standard_deviation": row.standard_deviation,
-        "margin": row.margin,
-        "better": row.better,
-        "tied": row.tied,
-        "worse": row.worse,
-        "tost_p": row.tost_p,
-        "equivalent": row.equivalent,
-        "pearson": row.pearson,
-        "pair": _pair(row),
-    }
-    columns |= bounded("mean_difference", row.mean_difference) | bounded("median_difference", row.median_difference)
-    return columns | bounded("concordance", row.concordance)
 
 
 def draw_diagonal(pair: Pair, view: StudyView) -> Drawn | NotComputable:

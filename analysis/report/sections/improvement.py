@@ -10,13 +10,13 @@ import pandas as pd
 from analysis.plots import split as plots_split
 from analysis.plots import style
 from analysis.report.section import Drawing, Section
-from analysis.report.tables import Found, Raw, Table, make_table
+from analysis.report.tables import Raw, Table, found_by_model, make_table
 from analysis.report.text import NONE, number, share, word
 from analysis.report.view import Drawn, StudyView
 from analysis.statistics.frames import NotComputable, pairs
 from analysis.statistics.improvement import OUTCOMES, SLIDES_SHARES, GoodThreshold, SplitShare, slides_hold
-from analysis.statistics.records import bounded, to_frame
-from analysis.statistics.summary import DEFINITIONS
+from analysis.statistics.records import bounded, computed, to_frame
+from analysis.statistics.summary import DEFINITIONS, ModelSummary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class SplitRow:
 def improvement(views: Sequence[StudyView]) -> Table:
     """The four-way split at the threshold of good."""
     return make_table(
-        [part for view in views for part in _found(view)],
+        found_by_model(views, _rows),
         [
             ("after", lambda r: word(r.after)),
             ("threshold", lambda r: number(r.threshold)),
@@ -64,18 +64,15 @@ def improvement(views: Sequence[StudyView]) -> Table:
     )
 
 
-def _found(view: StudyView) -> Iterator[Found[SplitRow]]:
-    for model, parts in view.summary.models.items():
-        for after, found in parts.improvement.items():
-            if isinstance(found, NotComputable):
-                yield Found(study=view.study.name, model=model, rows=found)
-            elif isinstance(found.split, NotComputable):
-                yield Found(study=view.study.name, model=model, rows=found.split)
-            else:
-                margins = found.margins_at_which_the_slides_shares_hold
-                fits = None if isinstance(margins, NotComputable) else margins
-                row = SplitRow(after=after, threshold=found.threshold.value, split=found.split, fits=fits)
-                yield Found(study=view.study.name, model=model, rows=[row])
+def _rows(parts: ModelSummary) -> Iterator[SplitRow | NotComputable]:
+    for after, found in parts.improvement.items():
+        if isinstance(found, NotComputable):
+            yield found
+        elif isinstance(found.split, NotComputable):
+            yield found.split
+        else:
+            fits = computed(found.margins_at_which_the_slides_shares_hold)
+            yield SplitRow(after=after, threshold=found.threshold.value, split=found.split, fits=fits)
 
 
 def _arrow(outcome: str) -> str:

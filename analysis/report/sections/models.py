@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from analysis.plots import region as plots_region
 from analysis.plots import style
 from analysis.report.section import Drawing, Section
-from analysis.report.tables import Columns, Found, Table, make_table
+from analysis.report.tables import Columns, Found, Table, each, make_table
 from analysis.report.text import number, p_value
 from analysis.report.view import Drawn, StudyView
 from analysis.statistics.frames import NotComputable
@@ -28,7 +28,7 @@ def model_sizes(views: Sequence[StudyView]) -> Table:
         *(_end_shift(name) for name in dict.fromkeys(name for pair in pairs for name in pair.end_shifts)),
     ]
     return make_table(
-        [Found(study=view.study.name, rows=view.summary.model_sizes) for view in views],
+        [Found(study=view.study.name, row=row) for view in views for row in each(view.summary.model_sizes)],
         columns,
         ModelPair.published,
         name="model_sizes",

@@ -13,13 +13,13 @@ from analysis.plots import steps as plots_steps
 from analysis.plots import style
 from analysis.report.section import Drawing, Section
 from analysis.report.sections import contraction
-from analysis.report.tables import Found, Raw, Table, make_table
+from analysis.report.tables import Raw, Table, found_by_model, make_table
 from analysis.report.text import number, p_value, share, word
 from analysis.report.view import MOST_DRAWN, Drawn, StudyView, sample
 from analysis.statistics.frames import NotComputable
 from analysis.statistics.records import bounded
 from analysis.statistics.region_shares import RegionShares, concentration
-from analysis.statistics.summary import DECISIVE, DEFINITIONS, RegionSummary
+from analysis.statistics.summary import DECISIVE, DEFINITIONS, ModelSummary, RegionSummary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class RegionRow:
 def regions(views: Sequence[StudyView]) -> Table:
     """The optimal region by each metric, and how many runs start and end in it."""
     return make_table(
-        [part for view in views for part in _found(view)],
+        found_by_model(views, _rows),
         [
             ("metric", lambda r: word(r.metric)),
             ("best cell", lambda r: number(r.found.region.best_value)),
@@ -79,17 +79,16 @@ def regions(views: Sequence[StudyView]) -> Table:
     )
 
 
-def _found(view: StudyView) -> Iterator[Found[RegionRow]]:
-    for model, parts in view.summary.models.items():
-        versions = {style.metric_label(metric): found for metric, found in parts.region.items()}
-        versions["T2 loss, from the surface's minimum"] = parts.region_from_surface_minimum
-        for metric, found in versions.items():
-            if isinstance(found, NotComputable):
-                yield Found(study=view.study.name, model=model, rows=found)
-                continue
-            if isinstance(found.shares, NotComputable):
-                yield Found(study=view.study.name, model=model, rows=found.shares)
-            yield Found(study=view.study.name, model=model, rows=[RegionRow(metric=metric, found=found)])
+def _rows(parts: ModelSummary) -> Iterator[RegionRow | NotComputable]:
+    versions = {style.metric_label(metric): found for metric, found in parts.region.items()}
+    versions["T2 loss, from the surface's minimum"] = parts.region_from_surface_minimum
+    for metric, found in versions.items():
+        if isinstance(found, NotComputable):
+            yield found
+            continue
+        if isinstance(found.shares, NotComputable):
+            yield found.shares
+        yield RegionRow(metric=metric, found=found)
 
 
 def draw_convergence(view: StudyView) -> Drawn | NotComputable:

@@ -14,7 +14,7 @@ from analysis.statistics.summary import Count
 def counts(views: Sequence[StudyView]) -> Table:
     """How many runs completed, diverged and failed."""
     return make_table(
-        (Found(study=view.study.name, model=row.model, rows=[row]) for view in views for row in view.summary.counts),
+        [Found(study=view.study.name, model=row.model, row=row) for view in views for row in view.summary.counts],
         [("arm", lambda r: word(r.arm)), ("status", lambda r: word(r.status)), ("runs", lambda r: word(r.runs))],
         Count.published,
         name="runs",

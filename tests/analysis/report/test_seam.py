@@ -26,11 +26,11 @@ def runs_a_second(view: StudyView, model: str) -> Estimate | NotComputable:
 
 
 def speeds(views: Sequence[StudyView]) -> Table:
-    found = {(view.study.name, model): runs_a_second(view, model) for view in views for model in view.study.models}
     return make_table(
         [
-            Found(study=study, model=model, rows=speed if isinstance(speed, NotComputable) else [speed])
-            for (study, model), speed in found.items()
+            Found(study=view.study.name, model=model, row=runs_a_second(view, model))
+            for view in views
+            for model in view.study.models
         ],
         [("runs a second", number)],
         lambda speed: {"speed": speed.value},
