@@ -132,7 +132,7 @@ def equal_compute(
     rows = []
     select, report = (wide[f"{c}_initial"].to_numpy(dtype=float) for c in ("t2_loss", metric))
     for (method, cost), arm in zip(_costs(wide, seed=seed).items(), ("online", "rerun"), strict=True):
-        price = max(1.0, cost.value)  # a timing fluke below one training still buys one
+        price = max(1.0, cost.value)  # a measured cost below one training still pays for one
         mine = wide[f"{metric}_{arm}"].to_numpy(dtype=float)
         rows.append(
             EqualCompute(

@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.statistics.frames import NotComputable
 from analysis.statistics.intervals import Estimate, unknown
-from analysis.statistics.records import Row, computed, frame_or_reason, to_plain
+from analysis.statistics.records import Row, computed, framed, to_plain
 
 HALF = Estimate(value=0.5, low=0.4, high=0.6, n=9)
 
@@ -25,14 +25,14 @@ def test_an_estimate_is_three_columns_of_its_row() -> None:
     two = Two(name="a", first=HALF, second=HALF)
     assert two.published() == row
     assert to_plain([two]) == [row]
-    frame = frame_or_reason([two])
+    frame = framed(lambda: (two,))()
     assert isinstance(frame, pd.DataFrame)
     assert frame.to_dict("records") == [row]
 
 
 def test_a_missing_statistic_is_known_by_its_type() -> None:
     missing = NotComputable("no run")
-    assert frame_or_reason(missing) is missing
+    assert framed(lambda: missing)() is missing
     assert computed(missing) is None
     assert computed(HALF) is HALF
     assert to_plain({"x": missing}) == {"x": {"not_computable": "no run"}}
