@@ -7,18 +7,20 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+Arm = TypeVar("Arm", bound=Hashable)
 
-def interleaved(arms: dict[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
+
+def interleaved(arms: Mapping[Arm, Callable[[], float]], repeats: int) -> dict[Arm, list[float]]:
     """What each arm returns, once in every repeat; every repeat starts with another arm: none is always first."""
     names = list(arms)
-    found: dict[str, list[float]] = {name: [] for name in names}
+    found: dict[Arm, list[float]] = {name: [] for name in names}
     for repeat in range(repeats):
         gc.collect()
         turn = repeat % len(names)

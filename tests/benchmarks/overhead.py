@@ -24,7 +24,6 @@ from trainers.config import DataConfig, InnerConfig, ModelConfig, OuterConfig
 
 HYPERPARAMETERS = {"log10_l2": -4.0, "input_noise_std": 0.3}
 OUTER_EVERY = 10
-FULL = {"tangent_every": 1, "tangent_batch": 0}  # of forward, whose default carries its tangent on a part of the steps
 
 # Rows of the table, in its order.
 FIXED = "ours, fixed"
@@ -137,7 +136,8 @@ def measure(config: TrainConfig, repeats: int) -> dict[str, object]:
     """All rows, the ratios and the floor."""
     problem = load_problem(config)
     forward = replace(config, outer=OuterConfig(estimator="forward", every=OUTER_EVERY))
-    full = replace(forward, outer=replace(forward.outer, **FULL))
+    # Its default carries the tangent on a part of the steps, and on a part of each batch.
+    full = replace(forward, outer=replace(forward.outer, tangent_every=1, tangent_batch=0))
     at_theta = replace(config, outer=replace(config.outer, estimator="t1t2_at_theta"))
     arms: dict[str, Callable[[], float]] = {
         FIXED: lambda: ours(problem, config, online=False),

@@ -21,16 +21,21 @@ import torch
 from tests.benchmarks import textbook
 from tests.benchmarks.measure import interleaved, machine, quotients, spread, write
 from trainers import ConfigError, Member, Point, Problem, TrainConfig, load_problem, train
-from trainers.config import DataConfig, InnerConfig, ModelConfig, OuterConfig
+from trainers.config import DataConfig, EstimatorName, InnerConfig, ModelConfig, OuterConfig
 
 TEXTBOOK = "textbook, fixed, one at a time"
 DEFAULT = OuterConfig().estimator
-KINDS = {"fixed": ("t1t2", False), "online (t1t2)": ("t1t2", True), f"online ({DEFAULT}, the default)": (DEFAULT, True)}
+KINDS: dict[str, tuple[EstimatorName, bool]] = {
+    "fixed": ("t1t2", False),
+    "online (t1t2)": ("t1t2", True),
+    f"online ({DEFAULT}, the default)": (DEFAULT, True),
+}
 TARGETS = {"cpu": 3.0, "cuda": 100.0}  # times the textbook's runs a second
 
 
 def configuration(device: str, steps: int) -> TrainConfig:
     """The setting for a device: digits on a CPU, MNIST on a GPU."""
+    hidden: tuple[int, ...]
     if device == "cpu":
         data, hidden = DataConfig("digits", t1_size=1000, t2_size=397, test_size=400), (64,)
     else:

@@ -10,12 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.benchmarks.textbook import Batch, Hyperparameters, inner_loss
+from tests.benchmarks.textbook import Batch, Tuned, inner_loss
 
 
-def higher_step(
-    model: nn.Module, rate: float, t1: Batch, noise: Tensor, t2: Batch, h: Hyperparameters
-) -> tuple[Tensor, ...]:
+def higher_step(model: nn.Module, rate: float, t1: Batch, noise: Tensor, t2: Batch, h: Tuned) -> tuple[Tensor, ...]:
     """``higher`` (Grefenstette et al., 2019): a patched copy of the model and a differentiable SGD."""
     import higher
 
@@ -30,9 +28,7 @@ def higher_step(
     return hypergradient
 
 
-def torchopt_step(
-    model: nn.Module, rate: float, t1: Batch, noise: Tensor, t2: Batch, h: Hyperparameters
-) -> tuple[Tensor, ...]:
+def torchopt_step(model: nn.Module, rate: float, t1: Batch, noise: Tensor, t2: Batch, h: Tuned) -> tuple[Tensor, ...]:
     """``torchopt`` (Ren et al., 2023): its functional SGD, not in place so that it can be differentiated."""
     import torchopt
 

@@ -143,7 +143,7 @@ def core_pool(out: Path, runs: int) -> dict[str, Any]:
         def run(self, number: int) -> int:
             return number
 
-    actors = [Actor.remote() for _ in range(ACTORS)]
+    actors: list[Any] = [Actor.remote() for _ in range(ACTORS)]  # type: ignore[attr-defined]  # by the decorator
     ray.get([actor.run.remote(0) for actor in actors])
     started = time.perf_counter()
     flying = {actor.run.remote(0): actor for actor in actors for _ in range(2)}

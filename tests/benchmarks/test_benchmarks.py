@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +17,12 @@ from tests.benchmarks import measure, overhead, packing, peers, textbook
 from tests.trainers.problems import small_config, small_problem
 from trainers import Member, Point, train
 from trainers.batches import Noise, Order
-from trainers.config import HyperparameterConfig, Range
+from trainers.config import DataConfig, HyperparameterConfig, Range, TrainConfig
+from trainers.problem import Problem
 from trainers.seeding import Stream
 
 LIBRARIES = {"autograd": None, "higher": "higher", "torchopt": "torchopt"}
+ReportOf = Callable[..., dict[str, Any]]
 STEPS = {"autograd": textbook.autograd_step, "higher": peers.higher_step, "torchopt": peers.torchopt_step}
 
 
@@ -29,7 +35,7 @@ def needs(name: str) -> textbook.OuterStep:
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
-def test_all_compute_the_same_outer_step(name):
+def test_all_compute_the_same_outer_step(name: str) -> None:
     """From one θ, batch and noise, in float64: the same θ', hypergradient and hyperparameters as ``trainers``."""
     outer_step = needs(name)
     box = HyperparameterConfig(Range(-5.5, -2.5, learning_rate=0.03), Range(0.0, 0.8, learning_rate=0.01))
@@ -42,6 +48,7 @@ def test_all_compute_the_same_outer_step(name):
     torch.nn.utils.vector_to_parameters(problem.network.initial(7), model.parameters())
     x, y = Order(*problem.t1, [7], Stream.T1_ORDER, 8).at(0)
     (noise, *_) = Noise([7], problem.network.noise_shapes, 8, x).at(0)
+    assert noise is not None
     tuned = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in values.values()]
     t1, t2 = textbook.Batch(x[0], y[0]), textbook.Batch(*problem.t2)
     gradients = outer_step(model, 0.3, t1, noise[0], t2, textbook.Hyperparameters(*tuned))
@@ -51,7 +58,7 @@ def test_all_compute_the_same_outer_step(name):
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
-def test_a_textbook_training_tunes_by_any_of_them(name):
+def test_a_textbook_training_tunes_by_any_of_them(name: str) -> None:
     """The loop around the step: the same draws give the same training, whichever library takes the outer steps."""
     outer_step = needs(name)
     problem = small_problem(small_config())
@@ -67,7 +74,7 @@ def test_a_textbook_training_tunes_by_any_of_them(name):
     assert tuned[outer_step] == pytest.approx(tuned[textbook.autograd_step], rel=1e-6)
 
 
-def test_the_penalty_in_the_loss_is_the_weight_decay_of_sgd():
+def test_the_penalty_in_the_loss_is_the_weight_decay_of_sgd() -> None:
     problem = small_problem(small_config())
     losses = []
     for weight_decay in (False, True):
@@ -79,9 +86,14 @@ def test_the_penalty_in_the_loss_is_the_weight_decay_of_sgd():
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
 
 
-def test_every_repeat_runs_every_arm_and_none_is_always_first():
-    seen = []
-    arms = {name: lambda name=name: seen.append(name) or float(len(seen)) for name in "abc"}
+def test_every_repeat_runs_every_arm_and_none_is_always_first() -> None:
+    seen: list[str] = []
+
+    def arm(name: str) -> float:
+        seen.append(name)
+        return float(len(seen))
+
+    arms = {name: partial(arm, name) for name in "abc"}
     found = measure.interleaved(arms, 3)
     assert seen == list("abcbcacab")
     assert found == {"a": [1.0, 6.0, 8.0], "b": [2.0, 4.0, 9.0], "c": [3.0, 5.0, 7.0]}
@@ -90,25 +102,28 @@ def test_every_repeat_runs_every_arm_and_none_is_always_first():
 
 
 @pytest.fixture
-def report_of(monkeypatch, tmp_path):
+def report_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ReportOf]:
     """Run a benchmark's command with these arguments and read what it wrote."""
     threads = torch.get_num_threads()
 
-    def run(module: str, *arguments: str) -> dict:
+    def run(module: str, *arguments: str) -> dict[str, Any]:
         out = tmp_path / "deep" / "report.json"
         monkeypatch.setattr("sys.argv", [module, *arguments, "--out", str(out)])
         importlib.import_module(f"tests.benchmarks.{module}").main()
-        return json.loads(out.read_text())
+        report: dict[str, Any] = json.loads(out.read_text())
+        return report
 
     yield run
     torch.set_num_threads(threads)
 
 
-def test_overhead_prints_and_writes_its_table(report_of, monkeypatch, capsys):
+def test_overhead_prints_and_writes_its_table(
+    report_of: ReportOf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     needs("higher")
     needs("torchopt")
 
-    def small(steps, data, hidden):
+    def small(steps: int, data: DataConfig, hidden: tuple[int, ...]) -> TrainConfig:
         small_data = replace(data, name="digits", t1_size=200, t2_size=100, test_size=100)
         return configuration(steps, small_data, hidden=(8, 8))
 
@@ -125,7 +140,9 @@ def test_overhead_prints_and_writes_its_table(report_of, monkeypatch, capsys):
     assert all(name in printed for name in [*report["microseconds_per_step"], *report["ratios"]])
 
 
-def test_packing_measures_every_size_and_says_what_it_could_not(report_of, capsys):
+def test_packing_measures_every_size_and_says_what_it_could_not(
+    report_of: ReportOf, capsys: pytest.CaptureFixture[str]
+) -> None:
     report = report_of("packing", "--steps", "10", "--repeats", "2", "--largest-on-cpu", "5", "--largest-on-gpu", "2")
     for kind in packing.KINDS:
         assert list(report["runs_per_second"]["cpu"][kind]) == ["1", "2", "4"]
@@ -140,10 +157,10 @@ def test_packing_measures_every_size_and_says_what_it_could_not(report_of, capsy
         assert "no GPU figure was measured" in printed
 
 
-def test_a_pack_that_does_not_fit_is_named(monkeypatch):
+def test_a_pack_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes above the first that is refused are not tried, and the report says why."""
 
-    def refuse(problem, config, members, online):
+    def refuse(problem: Problem, config: TrainConfig, members: int, online: bool) -> float:
         if members > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB\nmore")
         return float(members)
@@ -155,6 +172,6 @@ def test_a_pack_that_does_not_fit_is_named(monkeypatch):
         assert report["did_not_fit"][kind] == "P = 4: CUDA out of memory. Tried to allocate 1 GiB"
 
 
-def test_sizes_double():
+def test_sizes_double() -> None:
     assert packing.sizes(1) == [1]
     assert packing.sizes(20) == [1, 2, 4, 8, 16]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -22,16 +22,22 @@ class Batch(NamedTuple):
     y: Tensor
 
 
-class Hyperparameters(NamedTuple):
+Value = TypeVar("Value", float, Tensor)
+
+
+class Hyperparameters(NamedTuple, Generic[Value]):
     """λ and n0: numbers in a training that leaves them alone, scalar tensors where they are differentiated."""
 
-    log10_l2: float | Tensor
-    noise_std: float | Tensor
+    log10_l2: Value
+    noise_std: Value
 
+
+Fixed: TypeAlias = Hyperparameters[float]
+Tuned: TypeAlias = Hyperparameters[Tensor]
 
 # Takes one inner step of the model at rate η1 on a T1 batch with noise ε, and returns dC2/dλ and dC2/dn0 of a T2 batch
 # after it: (model, η1, T1 batch, ε, T2 batch, hyperparameters) → gradients.
-OuterStep = Callable[[nn.Module, float, Batch, Tensor, Batch, Hyperparameters], tuple[Tensor, ...]]
+OuterStep = Callable[[nn.Module, float, Batch, Tensor, Batch, Tuned], tuple[Tensor, ...]]
 
 
 def perceptron(widths: tuple[int, ...], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
@@ -50,20 +56,18 @@ def batches(x: Tensor, y: Tensor, size: int) -> Iterator[Batch]:
             yield Batch(x[rows], y[rows])
 
 
-def cross_entropy(model: nn.Module, batch: Batch, noise: Tensor, h: Hyperparameters) -> Tensor:
+def cross_entropy(model: nn.Module, batch: Batch, noise: Tensor, h: Fixed | Tuned) -> Tensor:
     """C1 of noisy inputs."""
     return F.cross_entropy(model(batch.x + h.noise_std * noise), batch.y)
 
 
-def inner_loss(model: nn.Module, batch: Batch, noise: Tensor, h: Hyperparameters) -> Tensor:
+def inner_loss(model: nn.Module, batch: Batch, noise: Tensor, h: Fixed | Tuned) -> Tensor:
     """C1~: the cross-entropy of noisy inputs and the penalty Σ_j 10^λ θ_j² / 2."""
     penalty = 10**h.log10_l2 / 2 * torch.stack([p.square().sum() for p in model.parameters()]).sum()
     return cross_entropy(model, batch, noise, h) + penalty
 
 
-def autograd_step(
-    model: nn.Module, rate: float, t1: Batch, noise: Tensor, t2: Batch, h: Hyperparameters
-) -> tuple[Tensor, ...]:
+def autograd_step(model: nn.Module, rate: float, t1: Batch, noise: Tensor, t2: Batch, h: Tuned) -> tuple[Tensor, ...]:
     """The straightforward way: keep the graph of the step and go back through it."""
     names, parameters = zip(*model.named_parameters(), strict=True)
     gradients = torch.autograd.grad(inner_loss(model, t1, noise, h), parameters, create_graph=True)

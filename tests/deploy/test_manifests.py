@@ -30,7 +30,8 @@ def packaged_json(package: str, *path: str) -> Any:
 
 def cluster_of(name: str) -> dict[str, Any]:
     spec = load(f"kuberay/{name}")["spec"]
-    return spec["rayClusterSpec"] if name == "rayjob.yaml" else spec
+    cluster: dict[str, Any] = spec["rayClusterSpec"] if name == "rayjob.yaml" else spec
+    return cluster
 
 
 def pod_templates(name: str) -> Iterator[dict[str, Any]]:
