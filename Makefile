@@ -9,10 +9,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 INSTALLED_BENCH := $(VENV)/.installed-bench
-TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
+PINNED_TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+LOWEST := .venv-lowest
+LOWEST_PYTHON ?= python3.11
 SEED ?= 1
 
-.PHONY: .venv help study test test-faults test-browser lint bench-overhead bench-packing bench-scale constraints clean
+.PHONY: .venv help study test test-faults test-browser test-lowest lint format hooks architecture \
+	bench-overhead bench-packing bench-scale constraints clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,10 +35,25 @@ test-faults: $(INSTALLED)  ## SIGKILLs over a multi-node cluster on this machine
 test-browser: $(INSTALLED)  ## the pages in a real browser (skips where there is none)
 	$(BIN)/python -m pytest -m browser
 
-lint: $(INSTALLED)  ## ruff, strict typing, and the rules of who may import whom
+test-lowest: $(LOWEST)/.installed  ## the tests with the lowest versions that pyproject.toml allows; TORCH=2.13.0 takes another torch
+	$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning -W ignore::FutureWarning \
+		--deselect tests/test_packaging.py::test_what_is_installed_is_what_is_pinned
+
+lint: $(INSTALLED)  ## ruff's rules and formatting, strict typing, and the rules of who may import whom
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+format: $(INSTALLED)  ## format every file, and mend what ruff can mend
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+hooks: $(INSTALLED)  ## let git check every commit (.pre-commit-config.yaml)
+	$(BIN)/pre-commit install
+
+architecture: $(INSTALLED)  ## draw .github/architecture.svg anew from the imports
+	$(BIN)/python -m tests.architecture
 
 bench-overhead: $(INSTALLED_BENCH)  ## cost of the T1-T2 step over plain training, beside other libraries
 	$(BIN)/python -m tests.benchmarks.overhead
@@ -53,9 +72,21 @@ $(INSTALLED): pyproject.toml constraints.txt
 		+ sys.version.split()[0] + " at " + sys.executable + ". Name another: make PYTHON=/path/to/python3.12 …")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	if [ "$$(uname -s)" = Linux ] && ! nvidia-smi -L >/dev/null 2>&1; then \
-		$(PIP) install --quiet --no-deps --retries 2 --extra-index-url https://download.pytorch.org/whl/cpu '$(TORCH)'; fi
+		$(PIP) install --quiet --no-deps --retries 2 --extra-index-url $(CPU_INDEX) torch==$(PINNED_TORCH); fi
 	$(PIP) install --quiet --constraint constraints.txt setuptools
 	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
+	touch $@
+
+# As above, from the lower bounds instead of the pins; what they need in turn is the newest that they admit. Old releases
+# call what newer ones deprecate, so those warnings are no errors here.
+$(LOWEST)/.installed: pyproject.toml tests/lowest.py
+	$(LOWEST_PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python tests/lowest.py $(TORCH) > $(LOWEST)/lowest.txt
+	if [ "$$(uname -s)" = Linux ] && ! nvidia-smi -L >/dev/null 2>&1; then \
+		$(LOWEST)/bin/pip install --quiet --no-deps --retries 2 --extra-index-url $(CPU_INDEX) \
+			"$$(grep '^torch==' $(LOWEST)/lowest.txt)"; fi
+	$(LOWEST)/bin/pip install --quiet --constraint $(LOWEST)/lowest.txt setuptools
+	$(LOWEST)/bin/pip install --quiet --constraint $(LOWEST)/lowest.txt --no-build-isolation --editable '.[aws,test]'
 	touch $@
 
 $(INSTALLED_BENCH): $(INSTALLED)
@@ -67,6 +98,6 @@ constraints: $(INSTALLED_BENCH)  ## write constraints.txt anew from what .venv h
 		| grep -viE '^(pip|t1t2-study|nvidia-.*|triton)[ =]' | sed 's/^\(torch==[0-9.]*\).*/\1/'; } > constraints.txt.new
 	mv constraints.txt.new constraints.txt
 
-clean:  ## remove .venv and what tools leave behind; studies stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean:  ## remove the environments and what tools leave behind; studies stay
+	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find service trainers analysis tests -name __pycache__ -type d -prune -exec rm -rf {} +

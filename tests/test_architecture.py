@@ -11,6 +11,8 @@ from graphlib import CycleError, TopologicalSorter
 import grimp
 import pytest
 
+from tests import architecture
+
 PACKAGES = ("service", "trainers", "analysis")
 
 Imports = Mapping[str, Set[str]]
@@ -49,3 +51,20 @@ def test_the_imports_are_those_of_all_three_packages(imports: Imports) -> None:
     assert {module.partition(".")[0] for module in imports} == set(PACKAGES)
     assert "trainers.config" in imports["trainers.hyperparameters"]
     assert "service.client.study_client" in imports["service"]  # for type checkers alone
+
+
+def test_the_picture_is_drawn_from_todays_imports() -> None:
+    drawn = architecture.PICTURE.read_text(encoding="utf-8")
+    assert drawn == architecture.picture(), "the imports have changed: run `make architecture` and look at the picture"
+
+
+def test_the_picture_shows_every_room_and_leaves_out_arrows_that_others_imply() -> None:
+    drawn = architecture.picture()
+    for package in PACKAGES:
+        for floor in architecture.floors_of(package):
+            assert all(f">{room}</text>" in drawn for room in floor if (architecture.ROOT / package / room).is_dir())
+    assert architecture.without_implied({("a", "b"), ("b", "c"), ("a", "c"), ("a", "d")}) == {
+        ("a", "b"),
+        ("b", "c"),
+        ("a", "d"),
+    }
