@@ -1,13 +1,10 @@
-"""The distribution: whose the import names are, what it holds, what it says it needs, and what the pins hold."""
+"""The distribution's metadata: whose the import names are, what it says it needs, and what the pins hold."""
 
 import ast
 import importlib.metadata
 import re
-import shutil
-import subprocess
 import sys
 import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -37,59 +34,6 @@ def requirements() -> dict[str, list[Requirement]]:
 def test_import_name_is_this_distributions_alone(package: str) -> None:
     # PyPI has a distribution called `service`, which would hide ours without a word.
     assert set(importlib.metadata.packages_distributions()[package]) == {DISTRIBUTION}
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy: setuptools leaves build/ beside its sources, and takes from there what is gone."""
-    source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "LICENSE", "README.md"):
-        if (ROOT / name).exists():
-            shutil.copy(ROOT / name, source)
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--quiet",
-            "--no-deps",
-            "--no-build-isolation",
-            "--no-index",
-            "--wheel-dir",
-            source / "dist",
-            source,
-        ],
-        check=True,
-    )
-    (built,) = (source / "dist").glob("*.whl")
-    return built
-
-
-def files_below(folder: Path) -> set[str]:
-    paths = (path for package in PACKAGES for path in (folder / package).rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)) for path in paths}
-
-
-def test_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: Path) -> None:
-    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert held == files_below(wheel.parents[1])
-
-
-def test_packages_outside_the_checkout_import_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
-    zipfile.ZipFile(wheel).extractall(tmp_path)
-    code = "import service, trainers, analysis; print(service.__file__, trainers.__file__, analysis.__file__)"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(tmp_path)},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.split() == [str(tmp_path / package / "__init__.py") for package in PACKAGES]
 
 
 def test_command_is_installed() -> None:
