@@ -74,7 +74,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	if [ "$$(uname -s)" = Linux ] && ! nvidia-smi -L >/dev/null 2>&1; then \
 		$(PIP) install --quiet --no-deps --retries 2 --extra-index-url $(CPU_INDEX) torch==$(PINNED_TORCH); fi
 	$(PIP) install --quiet --constraint constraints.txt setuptools
-	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test,lint]'
 	touch $@
 
 # As above, from the lower bounds instead of the pins; what they need in turn is the newest that they admit. Old releases
@@ -90,7 +90,7 @@ $(LOWEST)/.installed: pyproject.toml tests/lowest.py
 	touch $@
 
 $(INSTALLED_BENCH): $(INSTALLED)
-	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test,bench]'
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test,lint,bench]'
 	touch $@
 
 constraints: $(INSTALLED_BENCH)  ## write constraints.txt anew from what .venv holds (after changing it on purpose)
