@@ -6,13 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what a type checker reads; at run time ``__getattr__`` imports a name when it is first asked for
+    from analysis.frames import NotComputable, boxes, hyperparameters, pairs, tie_layers
     from analysis.report.build import ReportPaths, write_report
     from analysis.report.main_figures import main_figures
     from analysis.statistics.comparison import compare_studies
     from analysis.statistics.contraction import clamped, contraction_ratios, distance_over_steps
     from analysis.statistics.diagonal import Diagonal, bland_altman, compare_arms
     from analysis.statistics.equal_compute import at_equal_compute, compute_curve, expected_best
-    from analysis.statistics.frames import NotComputable, boxes, hyperparameters, pairs, tie_layers
     from analysis.statistics.improvement import (
         SLIDES_SHARES,
         BestCellComparison,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # what a type checker reads; at run time ``__getattr__`` impo
 # Module -> its public names. A laptop that only loads a study imports neither scikit-learn nor matplotlib.
 _PUBLIC = {
     "study": "Study StudyError load_study",
-    "statistics.frames": "NotComputable boxes hyperparameters pairs tie_layers",
+    "frames": "NotComputable boxes hyperparameters pairs tie_layers",
     "statistics.intervals": "Estimate bootstrap wilson",
     "statistics.surface": "Surface directions fit_surface grid_cells",
     "statistics.region": "Region find_region stricter",

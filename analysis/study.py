@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from analysis.statistics import frames
+from analysis import frames
 
 SCHEMA_VERSION = 1  # the newest layout that this reader knows
 TABLES = ("runs", "trajectories", "attempts")

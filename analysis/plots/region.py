@@ -18,8 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from analysis.frames import ROUNDING, Boxes, Floats
 from analysis.plots import style
-from analysis.statistics.frames import ROUNDING, Boxes, Floats
 from analysis.statistics.region import Region
 
 LEVELS = 15

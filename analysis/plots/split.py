@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import ArrayLike
 
+from analysis.frames import Floats
 from analysis.plots import style
 from analysis.statistics.diagonal import Diagonal
-from analysis.statistics.frames import Floats
 from analysis.statistics.improvement import OUTCOMES, outcomes
 
 COLOURS = dict(zip(OUTCOMES, (style.BLUE, style.GREEN, style.GREY, style.VERMILLION), strict=True))

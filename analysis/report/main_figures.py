@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from analysis.frames import NotComputable
 from analysis.report.text import NONE
-from analysis.statistics.frames import NotComputable
 from analysis.statistics.improvement import OUTCOMES
 from analysis.statistics.intervals import Estimate
 from analysis.statistics.summary import DECISIVE, ModelSummary, Summary

@@ -15,10 +15,10 @@ import pandas as pd
 from contourpy import contour_generator
 from matplotlib.image import imsave
 
+from analysis.frames import Boxes, positions
 from analysis.plots import style
 from analysis.plots.region import on_clamp, surface_slice
 from analysis.report.view import StudyView
-from analysis.statistics.frames import Boxes, positions
 from analysis.statistics.region import Region
 
 PIXELS = 72  # of the surface's picture in each direction; the browser smooths it

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis.frames import NotComputable
 from analysis.plots import style
 from analysis.report.tables import Table
 from analysis.report.view import Drawn, StudyView
-from analysis.statistics.frames import NotComputable
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar
 
 import pandas as pd
 
+from analysis.frames import NotComputable
 from analysis.report.view import StudyView
-from analysis.statistics.frames import NotComputable
 from analysis.statistics.intervals import Estimate
 from analysis.statistics.records import bounded, to_plain
 from analysis.statistics.summary import ModelSummary

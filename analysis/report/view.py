@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.statistics import frames
-from analysis.statistics.frames import Boxes, NotComputable, missing_arms
+from analysis import frames
+from analysis.frames import Boxes, NotComputable, missing_arms
 from analysis.statistics.region import Region
 from analysis.statistics.summary import Summary
 from analysis.study import Study

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.frames import NotComputable, one_arm
+from analysis.frames import NotComputable, one_arm
 from analysis.statistics.intervals import Estimate, bootstrap, unknown
 from analysis.statistics.records import Row, to_frame
 from analysis.statistics.region import Region

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.frames import (
+from analysis.frames import (
     ROUNDING,
     Boxes,
     Floats,

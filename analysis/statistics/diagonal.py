@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.weightstats import ttost_paired
 
-from analysis.statistics.frames import IDENTITY, Floats, NotComputable, missing_arms, pairs
+from analysis.frames import IDENTITY, Floats, NotComputable, missing_arms, pairs
 from analysis.statistics.intervals import Estimate, bootstrap
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.frames import IDENTITY, Floats, NotComputable, missing_arms
+from analysis.frames import IDENTITY, Floats, NotComputable, missing_arms
 from analysis.statistics.intervals import Estimate, bootstrap
 from analysis.statistics.records import Row, bounded, framed
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.statistics.frames import Floats, NotComputable, missing_arms, one_arm, pairs
+from analysis.frames import Floats, NotComputable, missing_arms, one_arm, pairs
 from analysis.statistics.intervals import Estimate, bootstrap, wilson
 from analysis.statistics.records import Row, bounded, framed
 from analysis.statistics.region import Region

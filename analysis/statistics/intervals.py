@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis.statistics.frames import Floats
+from analysis.frames import Floats
 
 RESAMPLES = 2000
 LARGEST_RESAMPLE = 5000  # observations in one resample; beyond it the m-out-of-n bootstrap

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from analysis.statistics.frames import Floats, NotComputable, hyperparameters, positions, scaled, tie_layers
+from analysis.frames import Floats, NotComputable, hyperparameters, positions, scaled, tie_layers
 from analysis.statistics.intervals import Estimate, bootstrap
 from analysis.statistics.records import Row, bounded, framed
 from analysis.statistics.region import Region

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.frames import IDENTITY, Floats, NotComputable, missing_arms, pairs
+from analysis.frames import IDENTITY, Floats, NotComputable, missing_arms, pairs
 from analysis.statistics.intervals import Estimate, bootstrap
 from analysis.statistics.records import Row, framed
 

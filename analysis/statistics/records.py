@@ -10,7 +10,7 @@ from typing import Any, ClassVar, ParamSpec, TypeVar
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.frames import NotComputable
+from analysis.frames import NotComputable
 from analysis.statistics.intervals import Estimate
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.stats import qmc
 
-from analysis.statistics.frames import ROUNDING, Boxes, Floats, NotComputable, scaled
+from analysis.frames import ROUNDING, Boxes, Floats, NotComputable, scaled
 from analysis.statistics.surface import Surface, fit_surface
 
 DEFINITION = (

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.contingency_tables import mcnemar
 
-from analysis.statistics.frames import Floats, NotComputable, missing_arms, one_arm, positions
+from analysis.frames import Floats, NotComputable, missing_arms, one_arm, positions
 from analysis.statistics.intervals import Estimate, bootstrap, wilson
 from analysis.statistics.region import Region
 

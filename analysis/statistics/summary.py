@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from analysis.frames import NotComputable
 from analysis.statistics.contraction import Clamp, Contraction, clamps, contractions, distance_over_steps
 from analysis.statistics.diagonal import Diagonal, compare_arms
 from analysis.statistics.equal_compute import EqualCompute, compute_curve, equal_compute
-from analysis.statistics.frames import NotComputable
 from analysis.statistics.improvement import (
     RELATIVE_MARGIN,
     SLIDES_SHARES,

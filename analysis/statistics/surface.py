@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import stats
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from analysis.statistics.frames import Boxes, Floats, NotComputable, hyperparameters, scaled, tie_layers
+from analysis.frames import Boxes, Floats, NotComputable, hyperparameters, scaled, tie_layers
 
 _SMALLEST_NOISE = 1e-6  # relative to the surface's scale: keeps the covariance matrix well conditioned
 _BATCH = 20_000  # points predicted at a time

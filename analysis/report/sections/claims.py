@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from analysis.frames import NotComputable
 from analysis.report.tables import Found, Raw, Table, gaps
 from analysis.report.text import NONE, number, share, word
 from analysis.report.view import StudyView
 from analysis.statistics.diagonal import Diagonal
-from analysis.statistics.frames import NotComputable
 from analysis.statistics.improvement import SplitShare
 from analysis.statistics.intervals import Estimate
 from analysis.statistics.records import bounded, computed, to_plain

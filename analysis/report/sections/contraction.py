@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from analysis.frames import NotComputable
 from analysis.plots import cost as plots_cost
 from analysis.plots import steps as plots_steps
 from analysis.plots import style
@@ -14,7 +15,6 @@ from analysis.report.tables import Table, each, found_by_model, make_table
 from analysis.report.text import number, share, word
 from analysis.report.view import MOST_DRAWN, Drawn, StudyView
 from analysis.statistics.contraction import Clamp, Contraction
-from analysis.statistics.frames import NotComputable
 from analysis.statistics.records import bounded, to_frame
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from analysis.frames import NotComputable
 from analysis.plots import cost as plots_cost
 from analysis.plots import style
 from analysis.report.section import Drawing, Section
@@ -11,7 +12,6 @@ from analysis.report.tables import Found, Table, each, found_by_model, make_tabl
 from analysis.report.text import number, word
 from analysis.report.view import Drawn, StudyView
 from analysis.statistics.equal_compute import EqualCompute
-from analysis.statistics.frames import NotComputable
 from analysis.statistics.overhead import Overhead, time_ratios
 from analysis.statistics.records import bounded, to_frame
 from analysis.statistics.summary import DEFINITIONS

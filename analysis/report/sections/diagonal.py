@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from analysis.frames import NotComputable, pairs
 from analysis.plots import split as plots_split
 from analysis.plots import style
 from analysis.report.section import Drawing, Section
@@ -12,7 +13,6 @@ from analysis.report.tables import Table, found_by_model, make_table, raw_column
 from analysis.report.text import number, p_value, word
 from analysis.report.view import Drawn, StudyView
 from analysis.statistics.diagonal import Diagonal, bland_altman
-from analysis.statistics.frames import NotComputable, pairs
 from analysis.statistics.summary import DEFINITIONS, PAIRS, Pair
 
 

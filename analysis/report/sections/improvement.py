@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.frames import NotComputable, pairs
 from analysis.plots import split as plots_split
 from analysis.plots import style
 from analysis.report.section import Drawing, Section
 from analysis.report.tables import Raw, Table, found_by_model, make_table
 from analysis.report.text import NONE, number, share, word
 from analysis.report.view import Drawn, StudyView
-from analysis.statistics.frames import NotComputable, pairs
 from analysis.statistics.improvement import OUTCOMES, SLIDES_SHARES, GoodThreshold, SplitShare, slides_hold
 from analysis.statistics.records import bounded, computed, to_frame
 from analysis.statistics.summary import DEFINITIONS, ModelSummary

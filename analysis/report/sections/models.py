@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from analysis.frames import NotComputable
 from analysis.plots import region as plots_region
 from analysis.plots import style
 from analysis.report.section import Drawing, Section
 from analysis.report.tables import Columns, Found, Table, each, make_table
 from analysis.report.text import number, p_value
 from analysis.report.view import Drawn, StudyView
-from analysis.statistics.frames import NotComputable
 from analysis.statistics.model_sizes import ModelPair
 from analysis.statistics.records import computed
 

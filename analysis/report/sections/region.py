@@ -8,6 +8,7 @@ from itertools import combinations
 
 from matplotlib.lines import Line2D
 
+from analysis.frames import NotComputable
 from analysis.plots import region as plots_region
 from analysis.plots import steps as plots_steps
 from analysis.plots import style
@@ -16,7 +17,6 @@ from analysis.report.sections import contraction
 from analysis.report.tables import Raw, Table, found_by_model, make_table
 from analysis.report.text import number, p_value, share, word
 from analysis.report.view import MOST_DRAWN, Drawn, StudyView, sample
-from analysis.statistics.frames import NotComputable
 from analysis.statistics.records import bounded
 from analysis.statistics.region_shares import RegionShares, concentration
 from analysis.statistics.summary import DECISIVE, DEFINITIONS, ModelSummary, RegionSummary

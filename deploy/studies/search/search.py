@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import Region, Study, find_region, load_study, region_shares
+from analysis import NotComputable, Region, Study, find_region, load_study, region_shares
 from service import StudySpec, run_study
 
 STARTS = 16
@@ -91,6 +91,7 @@ def spec(problem: str, setting: str | None) -> StudySpec:
 def row(problem: str, setting: str, study: Study, region: Region) -> dict[str, Any]:
     """A line of the table: the share of the ends inside the region, and their mean T2 loss beside the best cell's."""
     shares = region_shares(study.runs, region)
+    assert not isinstance(shares, NotComputable), shares
     return {
         "problem": problem, "setting": setting, "n": len(study.runs), "region": region.volume,
         "ends_inside": shares.end.value, "low": shares.end.low, "high": shares.end.high,
@@ -107,6 +108,7 @@ def main(out: Path) -> None:
         run_study(spec(problem, None), grid)
         judge = load_study(str(grid))
         region = find_region(judge.runs, judge.models[0], judge.boxes)
+        assert not isinstance(region, NotComputable), region
         for number, setting in enumerate(settings(problem)):
             online = out / problem / str(number)
             run_study(spec(problem, setting), online)

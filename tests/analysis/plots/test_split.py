@@ -6,10 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import same_color
 from matplotlib.patches import Rectangle
 
+from analysis.frames import NotComputable, pairs
 from analysis.plots import split as plots_split
 from analysis.plots import style
 from analysis.statistics.diagonal import bland_altman, compare_arms
-from analysis.statistics.frames import NotComputable, pairs
 from analysis.statistics.improvement import SLIDES_SHARES, good_threshold, split, split_curve
 from analysis.statistics.region import Region
 from analysis.study import Study

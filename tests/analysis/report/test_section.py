@@ -8,11 +8,11 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from analysis.frames import NotComputable
 from analysis.plots import style
 from analysis.report.build import SECTIONS
 from analysis.report.section import Picture, draw
 from analysis.report.view import StudyView
-from analysis.statistics.frames import NotComputable
 
 
 def drawn_texts(figure: Figure) -> list[tuple[str, Any]]:

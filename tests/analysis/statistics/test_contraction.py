@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.frames import NotComputable
 from analysis.statistics.contraction import clamped, contraction_ratios, distance_over_steps
-from analysis.statistics.frames import NotComputable
 from analysis.statistics.region import Region, find_region
 from analysis.study import Study, load_study
 from tests.analysis.synthetic import BOX, Truth, make_runs, write_study

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis.frames import NotComputable
 from analysis.statistics.diagonal import Diagonal, bland_altman, compare_arms, lin_concordance
-from analysis.statistics.frames import NotComputable
 from analysis.study import Study
 from tests.analysis.synthetic import Truth, make_runs
 

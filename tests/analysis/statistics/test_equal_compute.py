@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.frames import NotComputable
 from analysis.statistics.equal_compute import at_equal_compute, compute_curve, expected_best
-from analysis.statistics.frames import NotComputable
 from analysis.study import Study
 from tests.analysis.synthetic import Truth, make_runs
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.statistics.frames import NotComputable
+from analysis.frames import NotComputable
 from analysis.statistics.improvement import (
     OUTCOMES,
     BestCellComparison,

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.statistics.frames import NotComputable
+from analysis.frames import NotComputable
 from analysis.statistics.model_sizes import compare_models
 from analysis.statistics.region import Region, find_region
 from tests.analysis.synthetic import BOX, Truth, make_runs

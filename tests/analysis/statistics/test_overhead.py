@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.frames import NotComputable
+from analysis.frames import NotComputable
 from analysis.statistics.overhead import time_overhead, time_ratios
 from analysis.study import Study
 from tests.analysis.synthetic import Truth, make_runs

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.statistics.frames import NotComputable
+from analysis.frames import NotComputable
 from analysis.statistics.intervals import Estimate, unknown
 from analysis.statistics.records import Row, computed, framed, to_plain
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.statistics.frames import NotComputable
+from analysis.frames import NotComputable
 from analysis.statistics.region import Region, find_region, stricter
 from analysis.study import Study
 from tests.analysis.statistics.regions import CENTRED, ellipse, region_of

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from analysis.statistics.frames import NotComputable, positions
+from analysis.frames import NotComputable, positions
 from analysis.statistics.region_shares import concentration, region_points, region_shares, region_stability
 from analysis.study import Study
 from tests.analysis.statistics.regions import CENTRED, ellipse, region_of

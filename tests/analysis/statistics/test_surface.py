@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.frames import NotComputable, boxes, hyperparameters, tie_layers
 from analysis.statistics.contraction import clamped
-from analysis.statistics.frames import NotComputable, boxes, hyperparameters, tie_layers
 from analysis.statistics.surface import Surface, directions, fit_surface, grid_cells
 from analysis.study import load_study
 from tests.analysis.synthetic import BOX, Truth, make_runs, write_study
