@@ -3,41 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:  # what a type checker reads; at run time ``__getattr__`` imports a name when it is first asked for
-    from analysis.frames import NotComputable, boxes, hyperparameters, pairs, tie_layers
-    from analysis.report.build import ReportPaths, write_report
-    from analysis.report.main_figures import main_figures
-    from analysis.statistics.comparison import compare_studies
-    from analysis.statistics.contraction import clamped, contraction_ratios, distance_over_steps
-    from analysis.statistics.diagonal import Diagonal, bland_altman, compare_arms
-    from analysis.statistics.equal_compute import at_equal_compute, compute_curve, expected_best
-    from analysis.statistics.improvement import (
-        SLIDES_SHARES,
-        BestCellComparison,
-        GoodThreshold,
-        against_best_cell,
-        good_threshold,
-        slides_hold,
-        split,
-        split_curve,
-    )
-    from analysis.statistics.intervals import Estimate, bootstrap, wilson
-    from analysis.statistics.model_sizes import compare_models
-    from analysis.statistics.overhead import time_overhead, time_ratios
-    from analysis.statistics.region import Region, find_region, stricter
-    from analysis.statistics.region_shares import (
-        RegionShares,
-        RegionStability,
-        concentration,
-        region_points,
-        region_shares,
-        region_stability,
-    )
-    from analysis.statistics.summary import ModelSummary, Summary, summarise
-    from analysis.statistics.surface import Surface, directions, fit_surface, grid_cells
-    from analysis.study import Study, StudyError, load_study
+from typing import TYPE_CHECKING
 
 # Module -> its public names. A laptop that only loads a study imports neither scikit-learn nor matplotlib.
 _PUBLIC = {
@@ -76,11 +42,45 @@ __all__ = [
 ]
 # fmt: on
 
+if TYPE_CHECKING:  # the same for type checkers, which then know every name and refuse all others
+    from analysis.frames import NotComputable, boxes, hyperparameters, pairs, tie_layers
+    from analysis.report.build import ReportPaths, write_report
+    from analysis.report.main_figures import main_figures
+    from analysis.statistics.comparison import compare_studies
+    from analysis.statistics.contraction import clamped, contraction_ratios, distance_over_steps
+    from analysis.statistics.diagonal import Diagonal, bland_altman, compare_arms
+    from analysis.statistics.equal_compute import at_equal_compute, compute_curve, expected_best
+    from analysis.statistics.improvement import (
+        SLIDES_SHARES,
+        BestCellComparison,
+        GoodThreshold,
+        against_best_cell,
+        good_threshold,
+        slides_hold,
+        split,
+        split_curve,
+    )
+    from analysis.statistics.intervals import Estimate, bootstrap, wilson
+    from analysis.statistics.model_sizes import compare_models
+    from analysis.statistics.overhead import time_overhead, time_ratios
+    from analysis.statistics.region import Region, find_region, stricter
+    from analysis.statistics.region_shares import (
+        RegionShares,
+        RegionStability,
+        concentration,
+        region_points,
+        region_shares,
+        region_stability,
+    )
+    from analysis.statistics.summary import ModelSummary, Summary, summarise
+    from analysis.statistics.surface import Surface, directions, fit_surface, grid_cells
+    from analysis.study import Study, StudyError, load_study
+else:
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'analysis' has no attribute {name!r}")
-    return getattr(import_module(f"analysis.{_MODULE_OF[name]}"), name)
+    def __getattr__(name: str) -> object:
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module 'analysis' has no attribute {name!r}")
+        return getattr(import_module(f"analysis.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

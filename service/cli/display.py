@@ -29,7 +29,8 @@ from service.client.wording import (
 )
 
 if TYPE_CHECKING:
-    from service import Event, StudyStatus
+    from service.records.events import Event
+    from service.records.progress import StudyStatus
 
 PLAIN_EVERY_S = 10.0  # between two lines of a log
 EVENTS_KEPT = 5

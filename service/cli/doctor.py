@@ -29,7 +29,7 @@ def doctor(
 
     data_sets: list[tuple[str, dict[str, object]]] = [("data", {"name": "digits"})]
     if spec is not None:
-        from service import load_spec
+        from service.spec.study_spec import load_spec
 
         data_sets.append(("data of the spec", dataclasses.asdict(load_spec(spec).data)))
     screen = console()

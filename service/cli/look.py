@@ -23,7 +23,7 @@ from service.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from service import StudyStatus
+    from service.records.progress import StudyStatus
 
 commands = typer.Typer()
 
@@ -34,7 +34,7 @@ def status(study: StudyArgument, as_json: JsonOption = False) -> None:
 
     Runs done by arm, rate, time left, diverged and failed runs, the driver, and what to do next.
     """
-    from service import read_status
+    from service.records.progress import read_status
 
     found = read_status(study_at(study))
     if as_json:
@@ -70,8 +70,8 @@ def watch(
 
     From the storage alone, so from any machine that sees it. Ctrl-C ends the watching, not the study.
     """
-    from service import read_status
     from service.cli.display import live
+    from service.records.progress import read_status
 
     uri = study_at(study)
     found = read_status(uri)
@@ -96,7 +96,7 @@ def watch(
 @commands.command("list", epilog=example("t1t2 list s3://bucket/studies"))
 def list_(storage: StorageArgument = STUDIES, as_json: JsonOption = False) -> None:
     """List the studies below a storage root."""
-    from service import list_studies
+    from service.records.progress import list_studies
 
     found = list_studies(storage)
     if as_json:

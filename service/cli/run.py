@@ -29,7 +29,8 @@ from service.errors import StorageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from service import StudySpec, StudyStatus
+    from service.records.progress import StudyStatus
+    from service.spec.study_spec import StudySpec
 
 ReportOption = Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")]
 
@@ -52,7 +53,8 @@ def run(
     On an embedded local Ray (or the cluster that RAY_ADDRESS names). The same command again resumes: nothing is trained
     twice. A larger number of configurations extends the study. At the end come the summary and the report.
     """
-    from service import load_spec, study_uri
+    from service.records.progress import study_uri
+    from service.spec.study_spec import load_spec
 
     study = load_spec(spec)
     uri = out or study_uri(STUDIES, study.name)
@@ -74,8 +76,10 @@ def resume(
 
     A study whose driver runs is told to go on; one without a driver gets one here or, with --address, on that cluster.
     """
-    from service import read_spec, read_status, request
     from service.client.lifecycle import is_driven
+    from service.records.manifest import read_spec
+    from service.records.progress import read_status
+    from service.records.requests import request
 
     uri = study_at(study)
     status = read_status(uri)
@@ -114,8 +118,8 @@ def _run_here(spec: StudySpec, uri: str, actors: int | None, again: str, *, with
 
 def _drive(spec: StudySpec, uri: str, again: str, screen: Console) -> StudyStatus:
     """Run the driver under the live display; a storage that fails and an interruption end the command."""
-    from service import run_study
     from service.cli.display import live
+    from service.driver.run import run_study
 
     if os.getcwd() not in sys.path:  # the user's own trainers, models and data sets; Ray hands the path to its workers
         sys.path.append(os.getcwd())

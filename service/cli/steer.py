@@ -65,8 +65,9 @@ def _ask(study: str, action: Action, effect: str, as_json: bool, **arguments: in
 
     Without a driver, ``retry`` and ``extend`` wait for the next one; ``pause`` and ``cancel`` have nothing to do.
     """
-    from service import read_status, request
     from service.client.lifecycle import is_driven
+    from service.records.progress import read_status
+    from service.records.requests import request
 
     uri = study_at(study)
     found = read_status(uri)

@@ -43,7 +43,7 @@ def open_study(uri: str, columns: Sequence[str] | None = None) -> Study:
         StudyError: there is no study, no run of it has finished yet, or its tables cannot be read.
     """
     import analysis
-    from service import read_status
+    from service.records.progress import read_status
 
     found = read_status(uri)
     if found.total_done == 0:
