@@ -1,4 +1,4 @@
-"""From the outcome of a task to the rows of the three tables."""
+"""From what has become of a task to the rows of the three tables."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from service.executors.base import Outcome, Task
-from service.spec.plan import Member, Plan
+from service.executors.base import Finished, Lost, Outcome, Task
+from service.spec.plan import Plan, PlannedRun
 
 if TYPE_CHECKING:
     from trainers.records import Result
 
 Row = dict[str, Any]
+METRICS = ("t1_loss", "t2_loss", "t2_error", "test_loss", "test_error")
 
 
 @dataclass
@@ -32,11 +33,11 @@ class Batch:
 
     def add_points(self, plan: Plan, task: Task, columns: dict[str, list[Any]]) -> None:
         """Append a pack's points, told apart by run."""
-        owners = [task.members[member] for member in columns.get("member", ())]
+        owners = [task.runs[member] for member in columns.get("member", ())]
         rows: dict[str, list[Any]] = {
             "run_id": [owner.run_id for owner in owners],
             "model": [plan.labels[task.pack.model]] * len(owners),
-            "arm": [task.pack.arm] * len(owners),
+            "arm": [task.pack.arm.name] * len(owners),
             "config_index": [owner.config_index for owner in owners],
             "replicate": [owner.replicate for owner in owners],
             **{name: values for name, values in columns.items() if name != "member"},
@@ -46,45 +47,49 @@ class Batch:
             self.points.setdefault(name, [None] * before).extend(rows.get(name, [None] * len(owners)))
 
 
-def run_row(plan: Plan, task: Task, member: Member, result: Result | None, error: str | None = None) -> Row:
-    """The row of a run; without a ``result`` it has failed with ``error``."""
-    row: Row = {
-        "run_id": member.run_id,
-        "config_index": member.config_index,
-        "arm": task.pack.arm,
-        "replicate": member.replicate,
-        "model": plan.labels[task.pack.model],
-        "dataset": plan.spec.data.name,
-        "status": result.status if result else "failed",
-        "seed": member.seed,
-        "attempt": task.attempt,
-        "error": error,
-        **{f"{name}_initial": value for name, value in member.initial.items()},
-    }
-    if result is not None:
-        row |= {f"{name}_final": value for name, value in result.final.items()}
-        row |= {
-            name: _finite(getattr(result, name))
-            for name in ("t1_loss", "t2_loss", "t2_error", "test_loss", "test_error")
-        }
-        row |= {"steps": result.steps, "train_time_s": result.train_time_s}
+def result_row(plan: Plan, task: Task, run: PlannedRun, result: Result) -> Row:
+    """The row of a run that gave a result. A value that is not finite is null."""
+    row = _row(plan, task, run, result.status)
+    row |= {f"{name}_final": value for name, value in result.final.items()}
+    row |= {name: _finite(getattr(result, name)) for name in METRICS}
+    row |= {"steps": result.steps, "train_time_s": result.train_time_s}
     return row
 
 
-def attempt_row(outcome: Outcome, member: Member, word: str) -> Row:
+def failed_row(plan: Plan, task: Task, run: PlannedRun, error: str) -> Row:
+    """The row of a run that was given up."""
+    return _row(plan, task, run, "failed") | {"error": error}
+
+
+def attempt_row(outcome: Outcome, run: PlannedRun, word: str) -> Row:
     """The row of one execution of a run, which ended as ``word``."""
-    place, started = outcome.place, outcome.started_at
+    place = outcome.place
     return {
-        "run_id": member.run_id,
+        "run_id": run.run_id,
         "attempt": outcome.task.attempt,
         "outcome": word,
         "node_id": place.node_id or None,
         "node_ip": place.node_ip or None,
         "device": place.device or None,
         "pid": place.pid or None,
-        "started_at": None if started is None else _time(started),
+        "started_at": None if isinstance(outcome, Lost) else _time(outcome.started_at),
         "finished_at": _time(outcome.finished_at),
-        "error": outcome.error,
+        "error": None if isinstance(outcome, Finished) else outcome.error,
+    }
+
+
+def _row(plan: Plan, task: Task, run: PlannedRun, status: str) -> Row:
+    return {
+        "run_id": run.run_id,
+        "config_index": run.config_index,
+        "arm": task.pack.arm.name,
+        "replicate": run.replicate,
+        "model": plan.labels[task.pack.model],
+        "dataset": plan.spec.data.name,
+        "status": status,
+        "seed": run.seed,
+        "attempt": task.attempt,
+        **{f"{name}_initial": value for name, value in run.initial.items()},
     }
 
 

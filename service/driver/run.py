@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -10,17 +9,16 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from service.driver.driver import Driver
+from service.driver.driver import Driver, log_damaged_shards
 from service.errors import SpecError, StudyError
-from service.executors.base import Executor
-from service.executors.worker import WorkerSetup, load_function
+from service.executors.base import Executor, WorkerSetup
+from service.executors.worker import load_trainer
 from service.ledger.publish import discard_shards, publish
 from service.ledger.shards import Ledger, Recovered, Row
 from service.records.events import Event, EventLog
 from service.records.manifest import Manifest, find_study, read_spec
 from service.records.progress import StudyState, StudyStatus, read_in_flight, write_progress
 from service.records.provenance import provenance
-from service.records.requests import Request
 from service.spec.plan import Plan, make_plan
 from service.spec.study_spec import StudySpec
 from service.storage.files import Storage, open_storage
@@ -77,7 +75,7 @@ def resume_study(uri: str, **options: Any) -> StudyStatus:
 def check_data(spec: StudySpec) -> str | None:
     """The hash of the study's data; raises SpecError if they cannot be had. A trainer of the user's own has its own."""
     if spec.trainer != "t1t2":
-        load_function(spec.trainer)
+        load_trainer(spec.trainer)
         return None
     from trainers.data.split import load_split
 
@@ -123,7 +121,7 @@ class _Session:
             log=self._log,
             lease=lease,
             on_progress=self._on_progress,
-            on_request=self._obey,
+            on_extended=self._extended,
         )
         self._driver.take_standing_requests()
         if not self._driver.finished():
@@ -131,19 +129,10 @@ class _Session:
         self._manifest.save(self._storage)
         return self._drive()
 
-    def _obey(self, request: Request) -> None:
-        """Carry out a request that changes the study itself."""
-        plan = self._driver.plan
-        if request.action == "retry":
-            self._log.add("retry", f"{self._driver.retry_failed()} failed runs, by request")
-        elif request.action == "extend" and request.configurations > plan.spec.configurations:
-            spec = dataclasses.replace(plan.spec, configurations=request.configurations)
-            plan = make_plan(spec, plan.pack_size)
-            self._manifest = self._manifest.extended(plan)
-            self._manifest.save(self._storage)
-            self._driver.extend(plan)
-            count = spec.configurations
-            self._log.add("extended", f"to {count} configurations", {"configurations": count})
+    def _extended(self, plan: Plan) -> None:
+        """Keep a larger plan, before any of it is begun."""
+        self._manifest = self._manifest.extended(plan)
+        self._manifest.save(self._storage)
 
     def _drive(self) -> StudyStatus:
         """Drive, publish, and leave the last status behind, whatever happens."""
@@ -212,9 +201,7 @@ def _leased(storage: Storage) -> Iterator[tuple[Lease, str | None]]:
 def _recover(ledger: Ledger, log: EventLog, dead: str | None) -> Recovered:
     """What is committed; attempts that died with the last driver are recorded as lost."""
     recovered = ledger.recover()
-    for path in recovered.set_aside:
-        message = f"{path} cannot be read; it is in ledger/corrupt now, its runs are trained again"
-        log.add("shard_corrupt", message, {"path": path})
+    log_damaged_shards(log, recovered)
     in_flight = read_in_flight(ledger.storage)
     if in_flight is None:
         return recovered

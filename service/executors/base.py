@@ -1,14 +1,38 @@
-"""What the driver asks of whoever does the work."""
+"""What the driver asks of whoever does the work: packs of runs go out as tasks, and come back as outcomes."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from service.executors.worker import Finished, Place, Worker, WorkerSetup
-from service.spec.plan import Member, Pack
+from service.spec.plan import Pack, PlannedRun
+from trainers.config import TrainConfig
+
+if TYPE_CHECKING:
+    from trainers.records import Result
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """All that a worker must know of its study."""
+
+    configs: tuple[TrainConfig, ...]  # by model
+    trainer: str = "t1t2"
+    data_hash: str | None = None  # of the study's data; None: not checked
+    storage: str | None = None  # where checkpoints are kept
+    checkpoint_every: int | None = None  # inner steps
+    threads: int | None = None
+    device: str = "cpu"
+
+
+class Place(NamedTuple):
+    """Where a worker runs."""
+
+    node_id: str = ""
+    node_ip: str = ""
+    device: str = ""
+    pid: int = 0
 
 
 class Task(NamedTuple):
@@ -16,35 +40,60 @@ class Task(NamedTuple):
 
     number: int  # unique within a driver
     pack: Pack
-    members: tuple[Member, ...]
+    runs: tuple[PlannedRun, ...]
     attempt: int
     alone: bool = False  # give it a worker to itself: an earlier attempt was lost, perhaps by this pack's own doing
 
-    @property
-    def runs(self) -> int:
-        """The number of runs in it."""
-        return len(self.members)
+
+class Trained(NamedTuple):
+    """What the training of a pack gave: a result for each of its runs, and the points of all of them as columns."""
+
+    results: list[Result]
+    points: dict[str, list[Any]]  # member (the position in the pack), step, t1_loss, t2_loss, two for each name
 
 
-@dataclass(slots=True)
-class Outcome:
-    """The end of a task."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A task whose pack was trained. Times are seconds since the epoch."""
 
     task: Task
-    kind: Literal["finished", "failed", "lost"]
-    place: Place = field(default_factory=Place)
-    finished: Finished | None = None  # for "finished"
-    error: str | None = None  # for "failed" and "lost"
-    started_at: float | None = None  # seconds since the epoch
-    finished_at: float = field(default_factory=time.time)
-    charged: bool = True  # "lost": whether its worker had nothing else, so that no other pack can have been the cause
+    place: Place
+    started_at: float
+    finished_at: float
+    trained: Trained
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A task whose training raised an exception. Its worker goes on."""
+
+    task: Task
+    place: Place
+    started_at: float
+    finished_at: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """A task whose worker died, or was stopped."""
+
+    task: Task
+    place: Place
+    finished_at: float  # when the loss was noticed
+    error: str
+    sole: bool = True  # whether the worker had no other task, so that no other one can have been the cause
+
+
+Outcome = Finished | Failed | Lost
 Notice = Callable[[str, str, dict[str, object]], None]  # an event: kind, message, fields
 
 
 class Executor(Protocol):
-    """Trains packs somewhere. All methods are called from the driver's thread."""
+    """Trains packs somewhere. All methods are called from the driver's thread.
+
+    ``tests/service/executors/conformance.py`` holds what every executor must do.
+    """
 
     def start(self, setup: WorkerSetup, notice: Notice) -> None:
         """Get workers ready, now or later; raises :class:`service.errors.ResourceError`."""
@@ -62,41 +111,4 @@ class Executor(Protocol):
         """How many workers are ready."""
 
     def close(self) -> None:
-        """Stop every worker; tasks in flight are abandoned."""
-
-
-class Reply(NamedTuple):
-    """What a worker says about a pack: either what it gave or what went wrong."""
-
-    place: Place
-    started_at: float
-    finished_at: float
-    finished: Finished | None
-    error: str | None
-
-    def outcome(self, task: Task) -> Outcome:
-        """The end of the task whose pack it was."""
-        return Outcome(
-            task,
-            "finished" if self.error is None else "failed",
-            self.place,
-            self.finished,
-            self.error,
-            self.started_at,
-            self.finished_at,
-        )
-
-
-def train(worker: Worker, pack: Pack, members: Sequence[Member]) -> Reply:
-    """Train a pack; an exception is its own failure, not the worker's."""
-    started = time.time()
-    try:
-        finished = worker.train(pack.arm, pack.model, members)
-        return Reply(worker.place, started, time.time(), finished, None)
-    except Exception as error:
-        return Reply(worker.place, started, time.time(), None, describe(error))
-
-
-def describe(error: BaseException) -> str:
-    """An exception in one line, at most 500 characters."""
-    return f"{type(error).__name__}: {error}".replace("\n", " ")[:500]
+        """Stop every worker. Tasks in flight are abandoned: they never come back."""

@@ -12,11 +12,10 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from service.errors import StudyError
-from service.executors.base import Notice, Outcome, Reply, Task, train
-from service.executors.ray_cluster import Cluster
-from service.executors.worker import Place, Worker, WorkerSetup
+from service.executors.base import Lost, Notice, Outcome, Place, Task, WorkerSetup
+from service.executors.ray_cluster import Cluster, first_line
+from service.executors.worker import Job, Reply, Worker, job_of
 from service.spec.execution import ExecutionConfig
-from service.spec.plan import Member, Pack
 from trainers.config import ConfigError
 
 CALL_S = 0.2  # how long one call to an actor should take: very short packs are sent several at once
@@ -27,7 +26,7 @@ START_FAILURES = 3  # in a row, with no actor working, before the study ends wit
 
 
 class RayWorker:
-    """The actor: a worker that knows its node."""
+    """The process of an actor: a worker that knows its node."""
 
     def __init__(self, setup: WorkerSetup) -> None:
         context = ray.get_runtime_context()
@@ -38,33 +37,52 @@ class RayWorker:
         self._worker.prepare()
         return self._worker.place
 
-    def run(self, packs: list[tuple[Pack, tuple[Member, ...]]]) -> list[Reply]:
-        """Train several packs, one after the other."""
-        return [train(self._worker, pack, members) for pack, members in packs]
+    def run(self, jobs: list[Job]) -> list[Reply]:
+        """Train several jobs, one after the other."""
+        return [self._worker.attempt(job) for job in jobs]
 
 
-@dataclass
-class _Actor:
+@dataclass(eq=False)
+class Actor:
+    """What the driver's process knows of an actor."""
+
     handle: Any
     starting: ray.ObjectRef[Any] | None  # until it is ready
     place: Place = field(default_factory=Place)
-    calls: deque[tuple[ray.ObjectRef[Any], list[Task]]] = field(default_factory=deque)
-    draining: bool = False
+    calls: deque[tuple[ray.ObjectRef[Any], list[Task]]] = field(default_factory=deque)  # oldest first
+    draining: bool = False  # its node is leaving, so it gets no more work
 
+    @property
+    def ready(self) -> bool:
+        """Whether it takes work."""
+        return self.starting is None and not self.draining
+
+    @property
     def load(self) -> int:
+        """Tasks that it has."""
         return sum(len(tasks) for _, tasks in self.calls)
 
-    def is_alone(self) -> bool:
-        return bool(self.calls) and self.calls[0][1][0].alone
+    @property
+    def takes_calls(self) -> bool:
+        """Whether it may get a further call: not while it has a task that asked for a worker to itself."""
+        return self.ready and not (self.calls and self.calls[0][1][0].alone)
+
+    @property
+    def refs(self) -> list[ray.ObjectRef[Any]]:
+        """What it has been asked and has not answered."""
+        return [self.starting] if self.starting is not None else [ref for ref, _ in self.calls]
+
+    def call(self, tasks: list[Task]) -> None:
+        """Send it several tasks at once."""
+        self.calls.append((self.handle.run.remote([job_of(task) for task in tasks]), tasks))
 
 
 class RayExecutor:
     """An :class:`Executor` on the Ray cluster at ``address``, or on one of this process's own."""
 
     def __init__(self, execution: ExecutionConfig, address: str | None = None) -> None:
-        self._execution = execution
         self._cluster = Cluster(execution, address)
-        self._actors: list[_Actor] = []
+        self._actors: list[Actor] = []
         self._queue: deque[Task] = deque()
         self._pack_s: float | None = None  # moving average of a pack's duration
         self._next_poll = 0.0
@@ -83,11 +101,12 @@ class RayExecutor:
             max_restarts=0,
             max_task_retries=0,
         )
-        self._poll()
+        self._look_at_cluster()
 
     def room(self) -> int:
         """Enough for every ready actor to have its calls filled."""
-        return self._depth() * self._chunk() * self.workers() - sum(a.load() for a in self._actors) - len(self._queue)
+        load = sum(actor.load for actor in self._actors) + len(self._queue)
+        return self._calls_each() * self._tasks_a_call() * self.workers() - load
 
     def submit(self, task: Task) -> None:
         """Queue a task; :meth:`wait` sends it."""
@@ -95,14 +114,14 @@ class RayExecutor:
 
     def workers(self) -> int:
         """Actors that are ready and stay."""
-        return sum(actor.starting is None and not actor.draining for actor in self._actors)
+        return sum(actor.ready for actor in self._actors)
 
     def wait(self, timeout_s: float) -> list[Outcome]:
         """Send what is queued, then gather what has ended."""
         if time.monotonic() >= self._next_poll:
-            self._poll()
+            self._look_at_cluster()
         self._send()
-        waiting = [ref for actor in self._actors for ref in self._refs(actor)]
+        waiting = [ref for actor in self._actors for ref in actor.refs]
         if not waiting:
             time.sleep(timeout_s)
             return []
@@ -111,23 +130,25 @@ class RayExecutor:
             ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0, fetch_local=False)
         done = set(ready)
         outcomes: list[Outcome] = []
-        for actor in [a for a in self._actors if not done.isdisjoint(self._refs(a))]:
+        for actor in [actor for actor in self._actors if not done.isdisjoint(actor.refs)]:
             outcomes += self._gather(actor, done)
         return outcomes
 
     def close(self) -> None:
         """Kill the actors; leave the cluster as it was found."""
-        for actor in self._actors:
-            self._kill(actor)
-        self._actors.clear()
+        for actor in list(self._actors):
+            self._dismiss(actor)
+        self._queue.clear()
+        self._next_poll = float("inf")
         self._cluster.disconnect()
 
     # -- calls
 
-    def _depth(self) -> int:
+    def _calls_each(self) -> int:
+        """Calls that an actor may have at once: a second one bridges the time between two short packs."""
         return 2 if self._pack_s is not None and self._pack_s < QUEUE_UP_TO_S else 1
 
-    def _chunk(self) -> int:
+    def _tasks_a_call(self) -> int:
         if self._pack_s is None:
             return 1
         return max(1, min(LARGEST_CALL, int(CALL_S / max(self._pack_s, 1e-6))))
@@ -136,37 +157,33 @@ class RayExecutor:
         """Give queued tasks to the actors with the fewest."""
         if not self._queue:
             return
-        depth = self._depth()
+        most = self._calls_each()
         free = [
-            (len(actor.calls), actor.load(), number)
+            (len(actor.calls), actor.load, number)
             for number, actor in enumerate(self._actors)
-            if actor.starting is None and not actor.draining and len(actor.calls) < depth and not actor.is_alone()
+            if len(actor.calls) < most and actor.takes_calls
         ]
         heapify(free)  # so that a task costs the logarithm of the number of actors, not their number
         while self._queue and free:
-            if self._queue[0].alone and free[0][0]:
+            calls, _, number = free[0]
+            if self._queue[0].alone and calls:
                 return  # it waits for an idle actor, and all that is queued behind it
-            actor = self._actors[free[0][2]]
-            tasks = [self._queue.popleft()]
-            fair = -(-len(self._queue) // len(free))
-            while (
-                self._queue
-                and len(tasks) < min(self._chunk(), fair)
-                and not tasks[0].alone
-                and not self._queue[0].alone
-            ):
-                tasks.append(self._queue.popleft())
-            actor.calls.append((actor.handle.run.remote([(task.pack, task.members) for task in tasks]), tasks))
-            if len(actor.calls) < depth and not tasks[0].alone:
-                heapreplace(free, (len(actor.calls), actor.load(), free[0][2]))
+            actor = self._actors[number]
+            actor.call(self._next_call(len(free)))
+            if len(actor.calls) < most and actor.takes_calls:
+                heapreplace(free, (len(actor.calls), actor.load, number))
             else:
                 heappop(free)
 
-    @staticmethod
-    def _refs(actor: _Actor) -> list[ray.ObjectRef[Any]]:
-        return [actor.starting] if actor.starting is not None else [ref for ref, _ in actor.calls]
+    def _next_call(self, actors: int) -> list[Task]:
+        """Take the tasks of one call from the queue, which ``actors`` actors share."""
+        tasks = [self._queue.popleft()]
+        most = min(self._tasks_a_call(), -(-len(self._queue) // actors))
+        while self._queue and len(tasks) < most and not tasks[0].alone and not self._queue[0].alone:
+            tasks.append(self._queue.popleft())
+        return tasks
 
-    def _gather(self, actor: _Actor, done: set[ray.ObjectRef[Any]]) -> list[Outcome]:
+    def _gather(self, actor: Actor, done: set[ray.ObjectRef[Any]]) -> list[Outcome]:
         """What an actor's finished calls gave; if it has died, its other calls are lost with it."""
         outcomes: list[Outcome] = []
         try:
@@ -178,31 +195,37 @@ class RayExecutor:
             while actor.calls and actor.calls[0][0] in done:
                 ref, tasks = actor.calls[0]
                 replies: list[Reply] = ray.get(ref)
-                self._time(replies)
+                self._learn_duration(replies)
                 outcomes += [reply.outcome(task) for task, reply in zip(tasks, replies, strict=True)]
                 actor.calls.popleft()
         except RayError as error:
-            self._actors.remove(actor)
-            self._kill(actor)
-            if actor.starting is not None:
-                self._failed_to_start(error)
-            else:
-                self._notice("actor_lost", _reason(error), {"node": actor.place.node_ip, "pid": actor.place.pid})
-            lost = [task for _, tasks in actor.calls for task in tasks]
-            outcomes += [
-                Outcome(task, "lost", actor.place, error=_reason(error), charged=len(lost) == 1) for task in lost
-            ]
-            self._next_poll = 0.0  # replace it now
-        if actor.draining and not actor.calls and actor in self._actors:
-            self._actors.remove(actor)
-            self._kill(actor)
+            outcomes += self._lost(actor, error)
+        else:
+            if actor.draining and not actor.calls:
+                self._dismiss(actor)
         return outcomes
 
-    def _time(self, replies: list[Reply]) -> None:
+    def _lost(self, actor: Actor, error: RayError) -> list[Lost]:
+        """The tasks of an actor that has died."""
+        self._dismiss(actor)
+        if actor.starting is not None:
+            self._failed_to_start(error)
+        else:
+            self._notice("actor_lost", _reason(error), {"node": actor.place.node_ip, "pid": actor.place.pid})
+        self._next_poll = 0.0  # replace it now
+        sole, at = actor.load == 1, time.time()
+        return [
+            Lost(task=task, place=actor.place, finished_at=at, error=_reason(error), sole=sole)
+            for _, tasks in actor.calls
+            for task in tasks
+        ]
+
+    def _learn_duration(self, replies: list[Reply]) -> None:
         mean = sum(reply.finished_at - reply.started_at for reply in replies) / len(replies)
         self._pack_s = mean if self._pack_s is None else 0.8 * self._pack_s + 0.2 * mean
 
     def _failed_to_start(self, error: RayError) -> None:
+        """Try again later; raises StudyError where that is hopeless."""
         cause = error.cause if isinstance(error, RayTaskError) else None
         self._notice("actor_lost", f"did not start: {_reason(cause or error)}", {})
         self._start_failures += 1
@@ -213,27 +236,26 @@ class RayExecutor:
 
     # -- actors and nodes
 
-    def _poll(self) -> None:
-        """Look at the cluster: leave draining nodes, use new ones."""
+    def _look_at_cluster(self) -> None:
+        """Leave nodes that are draining, use new ones."""
         self._next_poll = time.monotonic() + POLL_S
         leaving = self._cluster.look()
         for actor in list(self._actors):
             if actor.place.node_id in leaving and not actor.draining:
                 actor.draining = True
                 if not actor.calls:
-                    self._actors.remove(actor)
-                    self._kill(actor)
+                    self._dismiss(actor)
         wanted = self._cluster.room_for_actors()
         kept = [actor for actor in self._actors if not actor.draining]
         if time.monotonic() >= self._next_start:
             for _ in range(wanted - len(kept)):
                 handle = self._class.remote(self._setup)
-                self._actors.append(_Actor(handle, handle.prepare.remote()))
+                self._actors.append(Actor(handle, handle.prepare.remote()))
         for actor in [actor for actor in kept if actor.starting is not None][: max(0, len(kept) - wanted)]:
-            self._actors.remove(actor)  # it waits for a node that is gone
-            self._kill(actor)
+            self._dismiss(actor)  # it waits for a node that is gone
 
-    def _kill(self, actor: _Actor) -> None:
+    def _dismiss(self, actor: Actor) -> None:
+        self._actors.remove(actor)
         try:
             ray.kill(actor.handle)
         except (RayError, ValueError) as error:  # the connection is gone, and the actor with it
@@ -241,6 +263,4 @@ class RayExecutor:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
+    return f"{type(error).__name__}: {first_line(error)}"[:300]

@@ -40,17 +40,7 @@ class Cluster:
         if not ray.is_initialized():
             self._ours = True
             logging.getLogger("ray").setLevel(logging.ERROR)
-            try:
-                if self._address in (None, "local"):
-                    self._embed()
-                else:
-                    _knock(self._address)
-                    ray.init(self._address, logging_level=logging.ERROR, log_to_driver=False)
-            except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-                raise StudyError(
-                    f"Ray at {self._address or 'this machine'}: cannot be used ({_first_line(error)}); "
-                    "give the address HOST:PORT of a running cluster, and its token"
-                ) from None
+            self._initialise()
         deadline = time.monotonic() + self._execution.resource_timeout_s
         while True:
             self.look()
@@ -87,6 +77,20 @@ class Cluster:
             return self._execution.actors
         return sum(self._fits(node) for key, node in self._nodes.items() if key not in self._leaving)
 
+    def _initialise(self) -> None:
+        try:
+            if self._address in (None, "local"):
+                self._embed()
+            else:
+                _check_address(self._address)
+                ray.init(self._address, logging_level=logging.ERROR, log_to_driver=False)
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            reason = first_line(error) or type(error).__name__
+            raise StudyError(
+                f"Ray at {self._address or 'this machine'}: cannot be used ({reason}); "
+                "give the address HOST:PORT of a running cluster, and its token"
+            ) from None
+
     def _embed(self) -> None:
         actors = 1 if self._execution.actors == "auto" else self._execution.actors
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -111,8 +115,8 @@ class Cluster:
         )
 
 
-def _knock(address: str) -> None:
-    """Raise OSError or ValueError if nobody listens at HOST:PORT; Ray itself would try for two minutes."""
+def _check_address(address: str) -> None:
+    """Raise OSError or ValueError if nobody listens at HOST:PORT; Ray itself would go on trying for two minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address != "auto":
         if not host or not port.isdigit():
@@ -131,5 +135,6 @@ def _words(resources: dict[str, float]) -> str:
     )
 
 
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 
-from service.executors.base import Notice, Outcome, Task, train
-from service.executors.worker import Worker, WorkerSetup
+from service.executors.base import Notice, Outcome, Task, WorkerSetup
+from service.executors.worker import Worker, job_of
 
 
 class SerialExecutor:
     """One worker in the driver's own process: for tests, debugging and machines without Ray."""
 
     def __init__(self) -> None:
-        self._queue: deque[Task] = deque()
+        self._task: Task | None = None
         self._worker: Worker | None = None
 
     def start(self, setup: WorkerSetup, notice: Notice) -> None:
@@ -22,24 +21,24 @@ class SerialExecutor:
 
     def room(self) -> int:
         """One task at a time."""
-        return 1 - len(self._queue)
+        return int(self._worker is not None and self._task is None)
 
     def submit(self, task: Task) -> None:
-        """Queue a task."""
-        self._queue.append(task)
+        """Take a task; :meth:`wait` trains it."""
+        self._task = task
 
     def wait(self, timeout_s: float) -> list[Outcome]:
-        """Train the queued task."""
-        assert self._worker is not None, "start() comes first"
-        if not self._queue:
+        """Train the task that was submitted."""
+        task, self._task = self._task, None
+        if task is None or self._worker is None:
             time.sleep(timeout_s)
             return []
-        task = self._queue.popleft()
-        return [train(self._worker, task.pack, task.members).outcome(task)]
+        return [self._worker.attempt(job_of(task)).outcome(task)]
 
     def workers(self) -> int:
-        """Always one."""
-        return 1
+        """One, from start to close."""
+        return int(self._worker is not None)
 
     def close(self) -> None:
-        """Nothing to stop."""
+        """Forget the worker, and the task that it has not begun."""
+        self._task = self._worker = None

@@ -1,59 +1,60 @@
-"""What an actor does with a pack: load the problem once, train, keep checkpoints, hand back plain values."""
+"""What a worker does with a pack: load the problem once, train, keep checkpoints, hand back plain values."""
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import logging
 import os
+import time
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from service.errors import StudyError
-from service.spec.plan import Member
+from service.executors.base import Failed, Finished, Place, Task, Trained, WorkerSetup
+from service.spec.plan import PlannedRun
 from service.spec.study_spec import digest
 from service.storage.files import open_storage
-from trainers.config import TrainConfig
+from trainers.config import ConfigError
+from trainers.references import resolve
 
 if TYPE_CHECKING:
     from trainers import Problem
-    from trainers.records import Checkpoint, Point, Record, Result
+    from trainers.records import Checkpoint, Point, Record
 
 log = logging.getLogger(__name__)
 Trainer = Callable[..., Iterable["Record"]]
 
 
-@dataclass(frozen=True)
-class WorkerSetup:
-    """All that a worker must know of its study."""
+class Job(NamedTuple):
+    """What a worker is told of a task: little, because it is sent through the cluster."""
 
-    configs: tuple[TrainConfig, ...]  # by model
-    trainer: str = "t1t2"
-    data_hash: str | None = None  # of the study's data; None: not checked
-    storage: str | None = None  # where checkpoints are kept
-    checkpoint_every: int | None = None  # inner steps
-    threads: int | None = None
-    device: str = "cpu"
+    model: int
+    tuned: bool
+    runs: tuple[PlannedRun, ...]
 
 
-class Place(NamedTuple):
-    """Where a worker runs."""
-
-    node_id: str = ""
-    node_ip: str = ""
-    device: str = ""
-    pid: int = 0
+def job_of(task: Task) -> Job:
+    """The job that a task stands for."""
+    return Job(task.pack.model, task.pack.arm.tuned, task.runs)
 
 
-class Finished(NamedTuple):
-    """A trained pack: one result for each member, and all members' points as columns."""
+class Reply(NamedTuple):
+    """What a worker says about a job: what its training gave, or the error that ended it."""
 
-    results: list[Result]
-    points: dict[str, list[Any]]  # member, step, t1_loss, t2_loss, and two for each name
+    place: Place
+    started_at: float
+    finished_at: float
+    result: Trained | str
+
+    def outcome(self, task: Task) -> Finished | Failed:
+        """The end of the task whose job it was."""
+        place, started, finished, result = self
+        if isinstance(result, str):
+            return Failed(task=task, place=place, started_at=started, finished_at=finished, error=result)
+        return Finished(task=task, place=place, started_at=started, finished_at=finished, trained=result)
 
 
 class Worker:
@@ -84,32 +85,43 @@ class Worker:
         for model in range(len(self.setup.configs)):
             self._trainer(model)
 
-    def train(self, arm: str, model: int, members: Sequence[Member]) -> Finished:
-        """Train one pack, from its last checkpoint if there is one."""
-        from trainers.records import Checkpoint, Point
-        from trainers.records import Member as Trained
+    def attempt(self, job: Job) -> Reply:
+        """Train a job; an exception in its training is part of the reply."""
+        started = time.time()
+        result: Trained | str
+        try:
+            result = self.train(job)
+        except Exception as error:
+            result = f"{type(error).__name__}: {error}".replace("\n", " ")[:500]
+        return Reply(self.place, started, time.time(), result)
 
-        config = self.setup.configs[model]
-        name = checkpoint_name(members)
+    def train(self, job: Job) -> Trained:
+        """Train a job, from its last checkpoint if there is one; raises what the trainer raises."""
+        from trainers.records import Checkpoint, Member, Point
+
+        name = checkpoint_name(job.runs)
         resume, points = self._load(name)
-        finished = Finished([], points)
-        trained = [Trained(member.seed, member.initial) for member in members]
-        for record in self._trainer(model)(
-            config, trained, online=arm == "online", checkpoint_every=self.setup.checkpoint_every, resume=resume
+        trained = Trained([], points)
+        for record in self._trainer(job.model)(
+            self.setup.configs[job.model],
+            [Member(run.seed, run.initial) for run in job.runs],
+            online=job.tuned,
+            checkpoint_every=self.setup.checkpoint_every,
+            resume=resume,
         ):
             if isinstance(record, Point):
-                add_point(finished.points, record)
+                _add_point(trained.points, record)
             elif isinstance(record, Checkpoint):
-                self._save(name, record, finished.points)
+                self._save(name, record, trained.points)
             else:
-                finished.results.append(record)
-        if sorted(result.member for result in finished.results) != list(range(len(members))):
+                trained.results.append(record)
+        trained.results.sort(key=lambda result: result.member)
+        if [result.member for result in trained.results] != list(range(len(job.runs))):
             raise RuntimeError(
-                f"the trainer gave results for members {[r.member for r in finished.results]} "
-                f"of a pack of {len(members)}: must be one for each"
+                f"the trainer gave results for members {[result.member for result in trained.results]} "
+                f"of a pack of {len(job.runs)}: must be one for each"
             )
-        finished.results.sort(key=lambda result: result.member)
-        return finished
+        return trained
 
     def _trainer(self, model: int) -> Trainer:
         if self.setup.trainer != "t1t2":
@@ -130,7 +142,7 @@ class Worker:
 
     @cached_property
     def _own_trainer(self) -> Trainer:
-        return load_function(self.setup.trainer)
+        return load_trainer(self.setup.trainer)
 
     def _load(self, name: str) -> tuple[Checkpoint | None, dict[str, list[Any]]]:
         if self._storage is None:
@@ -158,13 +170,20 @@ class Worker:
         self._storage.write(name, content.getvalue())
 
 
-def checkpoint_name(members: Sequence[Member]) -> str:
+def checkpoint_name(runs: Sequence[PlannedRun]) -> str:
     """The checkpoint file of a pack: the same for every attempt at the same runs."""
-    return f"checkpoints/{digest([member.run_id for member in members])[:20]}.zip"
+    return f"checkpoints/{digest([run.run_id for run in runs])[:20]}.zip"
 
 
-def add_point(columns: dict[str, list[Any]], point: Point) -> None:
-    """Append a point to columns."""
+def load_trainer(reference: str) -> Trainer:
+    """The trainer of the user's own that ``module:function`` names; raises :class:`StudyError`."""
+    try:
+        return cast(Trainer, resolve(reference, "trainer"))
+    except ConfigError as error:
+        raise StudyError(str(error)) from None
+
+
+def _add_point(columns: dict[str, list[Any]], point: Point) -> None:
     row: dict[str, Any] = {
         "member": point.member,
         "step": point.step,
@@ -175,13 +194,3 @@ def add_point(columns: dict[str, list[Any]], point: Point) -> None:
     row |= {f"hypergradient_{name}": value for name, value in point.hypergradient.items()}
     for name, value in row.items():
         columns.setdefault(name, []).append(value)
-
-
-def load_function(reference: str) -> Trainer:
-    """The function that ``module:function`` names; raises :class:`StudyError`."""
-    module, _, name = reference.partition(":")
-    try:
-        function: Trainer = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise StudyError(f"trainer = {reference!r}: cannot be imported ({error})") from None
-    return function

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from service.ledger.schema import check_version, schemas
+from service.spec.arms import Arm
 from service.spec.plan import Plan
 from service.spec.study_spec import digest
 from service.storage.files import Storage
@@ -30,8 +32,16 @@ Row = dict[str, Any]
 PLACE = ["arm", "config_index", "replicate", "model"]  # the columns that say which run of the plan a row is of
 FAN_IN = 16
 COMPRESSION = "zstd"
-PENDING, COMPLETED, DIVERGED, FAILED = range(4)
-STATUSES = {"completed": COMPLETED, "diverged": DIVERGED, "failed": FAILED}
+Finals = dict[tuple[str, int, int], dict[str, float]]  # (arm, model, slot) of a run to come → where it starts
+
+
+class RunState(IntEnum):
+    """Where a planned run stands. The last state is not a ledger's: its run is a driver's, in flight or about to be."""
+
+    PENDING, COMPLETED, DIVERGED, FAILED, TAKEN = range(5)
+
+
+STATUSES = {"completed": RunState.COMPLETED, "diverged": RunState.DIVERGED, "failed": RunState.FAILED}
 
 
 class TableFile(NamedTuple):
@@ -54,8 +64,8 @@ class TableFile(NamedTuple):
 class Recovered:
     """What a ledger holds when a driver opens it."""
 
-    status: dict[str, bytearray]  # by arm: PENDING … FAILED at slot * models + model
-    finals: dict[tuple[int, int], dict[str, float]] = field(default_factory=dict)  # (model, slot) of reruns to come
+    status: dict[str, bytearray]  # by arm, a RunState for each run at Plan.index
+    finals: Finals = field(default_factory=dict)  # of runs that can start, because those that they follow have ended
     attempts: dict[str, int] = field(default_factory=dict)  # attempts so far of runs that are still pending
     lost: int = 0  # attempts lost to the infrastructure
     set_aside: list[str] = field(default_factory=list)  # the paths that damaged files had
@@ -68,6 +78,10 @@ class Ledger:
         self.storage = storage
         self.plan = plan
         self.schemas = schemas(plan.names)
+
+    def extend(self, plan: Plan) -> None:
+        """Go on with a plan that has more configurations."""
+        self.plan = plan
 
     def commit(self, *, runs: list[Row], points: dict[str, list[Any]], attempts: list[Row]) -> None:
         """Add rows for good: those of ``runs`` and ``attempts``, and columns of ``points``, with equal numbers of rows.
@@ -109,19 +123,19 @@ class Ledger:
         """Read what is committed; set damaged files aside, delete orphans. Their runs are pending again."""
         aside = self._set_aside_damaged()
         self._delete_orphans()
-        width = len(self.plan.configs)
-        empty: dict[str, bytearray] = {arm: bytearray(self.plan.slots(arm) * width) for arm in self.plan.arms}
-        found = Recovered(status=empty, set_aside=aside)
+        pending = {arm: bytearray(count) for arm, count in self.plan.planned().items()}
+        found = Recovered(status=pending, set_aside=aside)
         committed: list[pa.ChunkedArray] = []
-        online: list[pa.Table] = []
+        led: list[tuple[Arm, pa.Table]] = []  # runs that others follow
         for file in self.inputs("runs"):
             table = self.read(file, [*PLACE, "run_id", "status", *(f"{name}_final" for name in self.plan.names)])
             committed.append(table["run_id"])
-            self._note_status(table, found)
-            if "rerun" in self.plan.arms:
-                online.append(table.filter(pc.equal(table["arm"], "online")))
-        for table in online:  # once the status of all reruns is known
-            self._note_finals(table, found)
+            for arm in self.plan.arms:
+                runs = table.filter(pc.equal(table["arm"], arm.name))
+                np.frombuffer(found.status[arm.name], np.uint8)[self._indices(arm, runs)] = _codes(runs["status"])
+                led += [(arm, runs)] if self.plan.followers[arm.name] else []
+        for arm, runs in led:  # once the states of all their followers are known
+            self._note_finals(arm, runs, found)
         self._note_attempts(pa.chunked_array(committed, pa.string()).combine_chunks(), found)
         return found
 
@@ -214,23 +228,16 @@ class Ledger:
             if file.shard not in runs:
                 self.storage.delete(file.path)
 
-    def _note_status(self, runs: pa.Table, found: Recovered) -> None:
-        arms = runs["arm"].to_numpy(zero_copy_only=False)
-        places, codes = self._places(runs), _codes(runs["status"])
-        for arm in self.plan.arms:
-            mask = arms == arm
-            np.frombuffer(found.status[arm], np.uint8)[places[mask]] = codes[mask]
-
-    def _note_finals(self, online: pa.Table, found: Recovered) -> None:
-        """Keep the final values of online runs whose rerun is pending."""
-        width = len(self.plan.configs)
-        rerun = np.frombuffer(found.status["rerun"], np.uint8)
-        places = self._places(online)
-        for row in np.flatnonzero((rerun[places] == PENDING) & (_codes(online["status"]) != FAILED)):
-            slot, model = divmod(int(places[row]), width)
-            found.finals[model, slot] = {
-                name: online[f"{name}_final"][int(row)].as_py() for name in self.plan.boxes[model]
-            }
+    def _note_finals(self, arm: Arm, runs: pa.Table, found: Recovered) -> None:
+        """Keep the final values of runs that pending ones follow."""
+        indices, failed = self._indices(arm, runs), _codes(runs["status"]) == RunState.FAILED
+        for follower in self.plan.followers[arm.name]:
+            pending = np.frombuffer(found.status[follower.name], np.uint8)[indices] == RunState.PENDING
+            for row in np.flatnonzero(pending & ~failed):
+                model, slot = self.plan.place(int(indices[row]))
+                found.finals[follower.name, model, slot] = {
+                    name: runs[f"{name}_final"][int(row)].as_py() for name in self.plan.boxes[model]
+                }
 
     def _note_attempts(self, committed: pa.Array, found: Recovered) -> None:
         """Count lost attempts and those of pending runs. One with a result that was never committed is lost, too."""
@@ -257,13 +264,11 @@ class Ledger:
                     table = table.set_column(at, table.schema.field(at), changed)
                 writer.write_table(table)
 
-    def _places(self, runs: pa.Table) -> npt.NDArray[np.int64]:
-        arms = runs["arm"].to_numpy(zero_copy_only=False)
-        replicates = np.where(arms == "grid", self.plan.spec.grid.replicates, self.plan.spec.replicates)
-        slots = runs["config_index"].to_numpy() * replicates + runs["replicate"].to_numpy()
-        models = pc.index_in(runs["model"], pa.array(self.plan.labels)).to_numpy()
-        places: npt.NDArray[np.int64] = (slots * len(self.plan.labels) + models).astype(np.int64)
-        return places
+    def _indices(self, arm: Arm, runs: pa.Table) -> npt.NDArray[np.int64]:
+        """The numbers of runs of one arm within it."""
+        configurations, replicates = (runs[name].to_numpy().astype(np.int64) for name in ("config_index", "replicate"))
+        models = pc.index_in(runs["model"], pa.array(self.plan.labels)).to_numpy().astype(np.int64)
+        return self.plan.index(models, self.plan.slot(arm, configurations, replicates))
 
 
 def _shard_name(keys: Sequence[str], level: int = 0) -> str:

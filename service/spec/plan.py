@@ -1,7 +1,8 @@
 """From a spec to its runs: a pure function. Ids, seeds and initial values depend on a run's place, never on call order.
 
-Runs are never listed in memory: a run is an index (arm, model, slot), and everything else about it is computed when it
-is needed. A *slot* is ``config_index * replicates + replicate``; in the arm ``grid`` the configuration is a cell.
+Runs are never listed in memory: a run is named by its arm, its model and its *slot*, and everything else about it is
+computed when it is needed. The slots of an arm number its configurations, each with all of its replicates; in an arm on
+the grid, cells take the place of configurations.
 """
 
 from __future__ import annotations
@@ -11,31 +12,33 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from service.errors import SpecError
+from service.spec.arms import ARMS, Arm
 from service.spec.packing import pack_size_of
-from service.spec.study_spec import ARMS, CONFIGURATION_ARMS, ArmName, StudySpec, digest
+from service.spec.study_spec import StudySpec, digest
 from trainers.config import ConfigError, Range, TrainConfig
 from trainers.errors import shortened
 
 # Named streams of numpy.random.SeedSequence(study_seed, spawn_key=(config_index, replicate, stream)).
 STREAMS = {"training": 0, "hyperparameters": 1, "grid_training": 2}
+Numbers = TypeVar("Numbers", int, npt.NDArray[np.int64])  # one, or a column of them
 
 
 class Pack(NamedTuple):
     """Runs of one arm and one model that one actor trains together."""
 
-    arm: ArmName
-    model: int  # position in spec.train_configs()
+    arm: Arm
+    model: int  # position in Plan.configs
     slots: tuple[int, ...]
 
 
-class Member(NamedTuple):
-    """One run of a pack: who it is and where it starts."""
+class PlannedRun(NamedTuple):
+    """One run: its id, its place in the study, its seed, and the hyperparameters that it starts from."""
 
     run_id: str
     config_index: int
@@ -52,7 +55,7 @@ def stream(seed: int, config_index: int, replicate: int, *name: int) -> int:
 
 
 def training_seed(seed: int, config_index: int, replicate: int) -> int:
-    """The seed shared by the arms initial, online and rerun of a configuration, whatever its model."""
+    """The seed shared by all arms of a configuration, whatever the model."""
     return stream(seed, config_index, replicate, STREAMS["training"])
 
 
@@ -92,59 +95,66 @@ class Plan:
         return tuple(dict.fromkeys(name for boxes in deepest_first for name in boxes))
 
     @cached_property
-    def arms(self) -> tuple[ArmName, ...]:
+    def arms(self) -> tuple[Arm, ...]:
         """The arms of the study, in the order of the tables."""
-        return tuple(arm for arm in ARMS if arm in self.spec.arms)
+        return tuple(arm for arm in ARMS.values() if arm.name in self.spec.arms)
 
-    def replicates(self, arm: ArmName) -> int:
+    @cached_property
+    def followers(self) -> dict[str, tuple[Arm, ...]]:
+        """For the name of each arm, the arms of the study that start from the final values of its runs."""
+        return {arm.name: tuple(each for each in self.arms if each.follows == arm.name) for arm in self.arms}
+
+    def replicates(self, arm: Arm) -> int:
         """Slots for each configuration (or cell) of ``arm``."""
-        return self.spec.grid.replicates if arm == "grid" else self.spec.replicates
+        return self.spec.grid.replicates if arm.on_grid else self.spec.replicates
 
-    def slots(self, arm: ArmName) -> int:
+    def slots(self, arm: Arm) -> int:
         """Runs of ``arm`` for each model."""
-        return (self.spec.grid.cells if arm == "grid" else self.spec.configurations) * self.replicates(arm)
+        return (self.spec.grid.cells if arm.on_grid else self.spec.configurations) * self.replicates(arm)
+
+    def slot(self, arm: Arm, config_index: Numbers, replicate: Numbers) -> Numbers:
+        """The slot of a replicate of a configuration, or of a cell of the grid."""
+        return config_index * self.replicates(arm) + replicate
+
+    def index(self, model: Numbers, slot: Numbers) -> Numbers:
+        """The number of a run within its arm. It does not change when the study is extended."""
+        return slot * len(self.configs) + model
+
+    def place(self, index: int) -> tuple[int, int]:
+        """The model and the slot of the run with this number within its arm."""
+        slot, model = divmod(index, len(self.configs))
+        return model, slot
 
     def planned(self) -> dict[str, int]:
         """Runs by arm."""
-        return {arm: self.slots(arm) * len(self.configs) for arm in self.arms}
+        return {arm.name: self.slots(arm) * len(self.configs) for arm in self.arms}
 
     def packs(self) -> Iterator[Pack]:
-        """Every pack but those of ``rerun``, which follow from their ``online`` ones, in the order to start them.
+        """Every pack in the order to start them, without the arms that follow another.
 
-        Block by block of configurations, so that a study that is still running holds whole configurations; the grid,
-        on which nothing waits, fills the end.
+        The arms of the configurations come first, block by block of configurations, so that a study that is still
+        running holds whole configurations. Nothing waits for the grid, so it fills the end.
         """
-        priority: tuple[tuple[ArmName, ...], ...] = (("online", "initial"), ("grid",))
-        for wanted in priority:
-            arms = [arm for arm in wanted if arm in self.arms]
+        first = sorted((arm for arm in self.arms if arm.follows is None), key=lambda arm: arm.priority)
+        for on_grid in (False, True):
+            arms = [arm for arm in first if arm.on_grid is on_grid]
             for start in range(0, self.slots(arms[0]) if arms else 0, self.pack_size):
                 for arm in arms:
                     slots = tuple(range(start, min(start + self.pack_size, self.slots(arm))))
                     yield from (Pack(arm, model, slots) for model in range(len(self.configs)))
 
-    def member(self, arm: ArmName, model: int, slot: int, initial: dict[str, float] | None = None) -> Member:
-        """The run at this place; ``initial`` is given for ``rerun``: the final values of its ``online``."""
+    def run(self, arm: Arm, model: int, slot: int, initial: dict[str, float] | None = None) -> PlannedRun:
+        """The run at this place. In an arm that follows another, ``initial`` gives the final values to start from."""
         config_index, replicate = divmod(slot, self.replicates(arm))
         seed = self.spec.seed
-        if arm == "grid":
-            return Member(
-                self.run_id(arm, model, slot),
-                config_index,
-                replicate,
-                grid_seed(seed, replicate),
-                self.cell(model, config_index),
-            )
-        if initial is None:
+        if initial is None and arm.on_grid:
+            initial = self.cell(model, config_index)
+        elif initial is None:
             initial = {
                 name: initial_value(seed, config_index, replicate, name, box) for name, box in self.boxes[model].items()
             }
-        return Member(
-            self.run_id(arm, model, slot),
-            config_index,
-            replicate,
-            training_seed(seed, config_index, replicate),
-            initial,
-        )
+        drawn = grid_seed(seed, replicate) if arm.on_grid else training_seed(seed, config_index, replicate)
+        return PlannedRun(self.run_id(arm, model, slot), config_index, replicate, drawn, initial)
 
     def cell(self, model: int, index: int) -> dict[str, float]:
         """The hyperparameters of a cell of the grid; cells are numbered row-major, the last named axis fastest."""
@@ -157,13 +167,14 @@ class Plan:
                     values[name] = box.low + (box.high - box.low) * (position / (count - 1))
         return values
 
-    def run_id(self, arm: ArmName, model: int, slot: int) -> str:
+    def run_id(self, arm: Arm, model: int, slot: int) -> str:
         """80 bits, in hexadecimal, of the hash of what affects the run's result and of its place."""
         config_index, replicate = divmod(slot, self.replicates(arm))
-        return digest([self._identities[arm == "grid"][model], arm, config_index, replicate])[:20]
+        return digest([self._identities[arm.on_grid][model], arm.name, config_index, replicate])[:20]
 
     @cached_property
     def _identities(self) -> tuple[list[str], list[str]]:
+        """For each model, the hash of what affects its runs: of a configuration, and on the grid."""
         study = self.spec.identity
         for key in ("arms", "models", "replicates", "grid"):  # they say which runs there are, not what one is
             study.pop(key, None)
@@ -175,14 +186,19 @@ class Plan:
         self, arm: Sequence[str], config_index: Sequence[int], replicate: Sequence[int], model: Sequence[str]
     ) -> npt.NDArray[np.int64]:
         """The position of runs in the published tables: by configuration, replicate, model and arm, then the grid."""
-        arm_number = _lookup(arm, self.arms)
-        grid = np.asarray(arm) == "grid"
-        replicates = np.where(grid, self.spec.grid.replicates, self.spec.replicates)
-        place = (np.asarray(config_index, np.int64) * replicates + np.asarray(replicate, np.int64)) * len(self.labels)
-        place += _lookup(model, self.labels)
-        width = sum(a in self.arms for a in CONFIGURATION_ARMS)
-        after = (self.slots("online") if width else 0) * len(self.labels) * width
-        return np.where(grid, after + place, place * width + arm_number)
+        number = _lookup(arm, [each.name for each in self.arms])
+        replicates = np.array([self.replicates(each) for each in self.arms], np.int64)[number]
+        slot = np.asarray(config_index, np.int64) * replicates + np.asarray(replicate, np.int64)
+        index = self.index(_lookup(model, self.labels), slot)
+        positions = np.zeros_like(index)
+        start = 0
+        for on_grid in (False, True):
+            group = [each for each in self.arms if each.on_grid is on_grid]
+            for rank, each in enumerate(group):
+                mask = number == self.arms.index(each)
+                positions[mask] = start + index[mask] * len(group) + rank
+            start += sum(self.slots(each) for each in group) * len(self.labels)
+        return positions
 
 
 def _lookup(values: Sequence[str], table: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -204,7 +220,7 @@ def make_plan(spec: StudySpec, pack_size: int | None = None) -> Plan:
         found = tuple(boxes(config) for config in spec.train_configs())
     except ConfigError as error:
         raise SpecError(str(error)) from None
-    for model_boxes in found if "grid" in spec.arms else ():
+    for model_boxes in found if spec.has_grid else ():
         for axis in spec.grid.points:
             if not columns_of(axis, model_boxes):
                 raise SpecError(

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from service.errors import SpecError
+from service.spec.arms import ARMS, ArmName
 from service.spec.execution import ExecutionConfig
 from service.spec.messages import explain
 from trainers.bounds import at_least, check, require
@@ -35,9 +36,6 @@ from trainers.config import (
 )
 from trainers.errors import quoted
 
-ArmName = Literal["initial", "online", "rerun", "grid"]
-ARMS: tuple[ArmName, ...] = ("initial", "online", "rerun", "grid")
-CONFIGURATION_ARMS: tuple[ArmName, ...] = ("initial", "online", "rerun")
 BUILT_IN = ("log10_l2", "input_noise_std", "hidden_noise_std", "label_smoothing")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -100,12 +98,15 @@ class StudySpec:
         check(self, "", SpecError)
         check_name(self.name)
         arms = list(self.arms)
-        once = bool(arms) and len(set(arms)) == len(arms)
+        once = bool(arms) and len(set(arms)) == len(arms) and ARMS.keys() >= set(arms)
         require(once, "arms", arms, f"one or more of {list(ARMS)}, each once", SpecError)
-        if "rerun" in arms and "online" not in arms:
-            raise SpecError(f"arms = {arms}: 'rerun' trains with the final values of 'online', so name both")
-        if "grid" in arms and not self.grid.points:
-            raise SpecError("grid.points: the arm 'grid' needs them, for example { log10_l2 = 5, input_noise_std = 5 }")
+        for arm in (ARMS[name] for name in arms):
+            if arm.follows and arm.follows not in arms:
+                why = f"{arm.name!r} trains with the final values of {arm.follows!r}, so name both"
+                raise SpecError(f"arms = {arms}: {why}")
+            if arm.on_grid and not self.grid.points:
+                example = "{ log10_l2 = 5, input_noise_std = 5 }"
+                raise SpecError(f"grid.points: the arm {arm.name!r} needs them, for example {example}")
         known = self.trainer == "t1t2" or LOOK_UP in self.trainer
         require(known, "trainer", self.trainer, "'t1t2' or 'module:function'", SpecError)
         labels = [model.label for model in self.models]
@@ -114,6 +115,11 @@ class StudySpec:
                 f"models: give one or more, each with a label of its own in the tables, not {quoted(labels)}"
             )
         self.train_configs()
+
+    @property
+    def has_grid(self) -> bool:
+        """Whether an arm of the study trains on the grid."""
+        return any(ARMS[name].on_grid for name in self.arms)
 
     def train_configs(self) -> tuple[TrainConfig, ...]:
         """The settings of the trainings of each model, ordered by the model's label."""
@@ -159,7 +165,7 @@ class StudySpec:
         del values["data"]["root"]
         values["arms"] = sorted(self.arms)
         values["models"] = [dataclasses.asdict(config.model) for config in self.train_configs()]
-        if "grid" in self.arms:  # in order, because the order of the axes numbers the cells
+        if self.has_grid:  # in order, because the order of the axes numbers the cells
             values["grid"]["points"] = list(self.grid.points.items())
         else:
             del values["grid"]

@@ -31,7 +31,7 @@ from service import (
     study_uri,
 )
 from service.client.lifecycle import create_study
-from service.executors.base import Outcome, Task
+from service.executors.base import Lost, Outcome, Place
 from service.executors.serial import SerialExecutor
 from service.ledger.schema import SCHEMA_VERSION, schemas
 from service.ledger.shards import Ledger
@@ -67,11 +67,13 @@ class LossyExecutor(SerialExecutor):
         self.losses, self.lost = losses, dict[str, int]()
 
     def wait(self, timeout_s: float) -> list[Outcome]:
-        task: Task = self._queue[0]
-        key = task.members[0].run_id
-        if task.members[0].seed % 3 == 0 and self.lost.get(key, 0) < self.losses:
-            self.lost[key] = self.lost.get(key, 0) + 1
-            return [Outcome(self._queue.popleft(), "lost", error="the node died")]
+        task = self._task
+        assert task is not None
+        run = task.runs[0]
+        if run.seed % 3 == 0 and self.lost.get(run.run_id, 0) < self.losses:
+            self.lost[run.run_id] = self.lost.get(run.run_id, 0) + 1
+            self._task = None
+            return [Lost(task=task, place=Place(), finished_at=0.0, error="the node died")]
         return super().wait(timeout_s)
 
 
