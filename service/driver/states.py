@@ -18,6 +18,11 @@ class RunStates:
         """Runs that have ended so."""
         return self._counts[state]
 
+    @property
+    def ended(self) -> int:
+        """Runs that have ended."""
+        return sum(self._counts[RunState.COMPLETED : RunState.TAKEN])
+
     def done(self) -> dict[str, int]:
         """Runs that have ended, by arm."""
         return {
