@@ -7,11 +7,15 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from service.errors import NewerSchemaError
+from service.spec.arms import ARMS
 
 SCHEMA_VERSION = 1
 VERSION_KEY = b"schema_version"
 TABLES = ("runs", "trajectories", "attempts")
 TIME = pa.timestamp("us", tz="UTC")
+*_FIRST, _LAST = ARMS
+_ONE_ARM = f"{', '.join(_FIRST)} or {_LAST}"
+_ON_GRID = f"in arm {' and '.join(arm.name for arm in ARMS.values() if arm.on_grid)}"
 
 
 def _field(name: str, kind: pa.DataType, description: str) -> pa.Field:
@@ -28,9 +32,9 @@ def runs_schema(names: Sequence[str]) -> pa.Schema:
         "runs",
         [
             _field("run_id", pa.string(), "hash of what affects the run's result and of its place in the study"),
-            _field("config_index", pa.int32(), "number of the configuration; in arm grid, of the cell (row-major)"),
-            _field("arm", pa.string(), "initial, online, rerun or grid"),
-            _field("replicate", pa.int32(), "number of the replicate: another seed, and but in arm grid another start"),
+            _field("config_index", pa.int32(), f"number of the configuration; {_ON_GRID}, of the cell (row-major)"),
+            _field("arm", pa.string(), _ONE_ARM),
+            _field("replicate", pa.int32(), f"number of the replicate: another seed, and but {_ON_GRID} another start"),
             _field("model", pa.string(), "label of the model"),
             _field("dataset", pa.string(), "name of the data set"),
             _field("status", pa.string(), "completed, diverged (a loss was not finite) or failed (see error)"),
@@ -62,7 +66,7 @@ def trajectories_schema(names: Sequence[str]) -> pa.Schema:
         [
             _field("run_id", pa.string(), "the run"),
             _field("model", pa.string(), "label of the model"),
-            _field("arm", pa.string(), "initial, online, rerun or grid"),
+            _field("arm", pa.string(), _ONE_ARM),
             _field("config_index", pa.int32(), "number of the configuration or of the grid's cell"),
             _field("replicate", pa.int32(), "number of the replicate"),
             _field("step", pa.int64(), "inner steps taken so far"),
