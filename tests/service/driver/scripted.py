@@ -45,6 +45,7 @@ class ScriptedExecutor:
 
     def wait(self, timeout_s: float) -> list[Outcome]:
         ended, self._ended = self._ended, []
+        self.tasks = [task for task in self.tasks if task not in [outcome.task for outcome in ended]]
         return ended
 
     def workers(self) -> int:
@@ -55,19 +56,17 @@ class ScriptedExecutor:
 
     def finish(self, task: Task) -> None:
         """The task is trained."""
-        self._end(self._worker.attempt(job_of(task)).outcome(task))
+        self._ended.append(self._worker.attempt(job_of(task)).outcome(task))
 
     def fail(self, task: Task) -> None:
         """The task's training raises an exception."""
-        self._end(Failed(task=task, place=PLACE, started_at=1.0, finished_at=2.0, error="RuntimeError: told to"))
+        self._ended.append(
+            Failed(task=task, place=PLACE, started_at=1.0, finished_at=2.0, error="RuntimeError: told to")
+        )
 
     def lose(self, task: Task, sole: bool = True) -> None:
         """The task's worker dies."""
-        self._end(Lost(task=task, place=PLACE, finished_at=2.0, error="the node died", sole=sole))
-
-    def _end(self, outcome: Outcome) -> None:
-        self.tasks.remove(outcome.task)
-        self._ended.append(outcome)
+        self._ended.append(Lost(task=task, place=PLACE, finished_at=2.0, error="the node died", sole=sole))
 
 
 def small_spec(**values: Any) -> StudySpec:
