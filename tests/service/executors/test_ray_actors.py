@@ -16,7 +16,10 @@ import pytest
 import ray
 
 from service import ResourceError, StudyError, StudySpec, read_status, run_study
+from service.executors.ray_actors import RayExecutor
+from service.spec.study_spec import ExecutionConfig
 from tests.service.drive import start_driver
+from tests.service.executors.conformance import ProcessConformance
 from tests.service.studies import assert_complete, assert_same_results, run_serially, table, toy_spec
 from tests.service.tickets import Tickets
 
@@ -48,6 +51,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
         yield place
         ray.shutdown()
+
+
+@pytest.mark.usefixtures("cluster")
+class TestRayExecutor(ProcessConformance):
+    @pytest.fixture
+    def executor(self) -> RayExecutor:
+        return RayExecutor(ExecutionConfig(actors=2))
 
 
 @pytest.fixture(scope="module")
