@@ -242,15 +242,18 @@ class Ledger:
     def _note_attempts(self, committed: pa.Array, found: Recovered) -> None:
         """Count lost attempts and those of pending runs. One with a result that was never committed is lost, too."""
         columns = ["run_id", "attempt", "outcome"]
+        lost: list[pa.Table] = []
         for file in self.inputs("attempts"):
             table = self.read(file, columns)
             if pc.any(_without_result(table, committed)).as_py():
                 self._record_lost(file, committed)
                 table = self.read(file, columns)
-            found.lost += int(pc.sum(pc.equal(table["outcome"], "lost")).as_py() or 0)
+            lost.append(table.filter(pc.equal(table["outcome"], "lost")))
             pending = table.filter(pc.invert(pc.is_in(table["run_id"], committed)))
             for run_id, attempt in zip(pending["run_id"].to_pylist(), pending["attempt"].to_pylist(), strict=True):
                 found.attempts[run_id] = max(attempt, found.attempts.get(run_id, 0))
+        if lost:  # after a crash within a merge or while publishing, two files may hold the same rows
+            found.lost = pa.concat_tables(lost).group_by(["run_id", "attempt"]).aggregate([]).num_rows
 
     def _record_lost(self, file: TableFile, committed: pa.Array) -> None:
         """Record attempts as lost whose driver died after it had written them and before it wrote their results."""
