@@ -15,7 +15,10 @@ from tests.service.driver.scripted import small_spec
 from trainers.records import Result
 
 HERE = Place("node", "10.0.0.1", "cpu", 7)
-RESULT = Result(0, "completed", 20, {"a": 1.0}, {"a": 2.0}, 0.1, 0.2, 0.3, 0.4, 0.5, 0.01)
+METRICS = {"t1_loss": 0.1, "t2_loss": 0.2, "t2_error": 0.3, "test_loss": 0.4, "test_error": 0.5}
+RESULT = Result(
+    member=0, status="completed", steps=20, initial={"a": 1.0}, final={"a": 2.0}, train_time_s=0.01, **METRICS
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +36,7 @@ def test_the_row_of_a_result(plan: Plan, task: Task) -> None:
     row = result_row(plan, task, task.runs[1], RESULT)
     assert (row["run_id"], row["config_index"], row["arm"]) == (task.runs[1].run_id, 1, "online")
     assert (row["status"], row["attempt"], row["a_final"]) == ("completed", 3, 2.0)
-    assert [row[name] for name in ("t1_loss", "t2_loss", "t2_error", "test_loss", "test_error")] == [
-        0.1,
-        0.2,
-        0.3,
-        0.4,
-        0.5,
-    ]
+    assert {name: row[name] for name in METRICS} == METRICS
     assert row["input_noise_std_initial"] == task.runs[1].initial["input_noise_std"]
 
 
