@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -204,7 +204,7 @@ class StudyHistory(RuleBasedStateMachine):
             assert status.lost == (attempts["outcome"] == "lost").sum()
             completed = attempts[attempts["outcome"] == "completed"]
             assert self.damaged or completed["run_id"].is_unique, "no run was trained twice"
-            assert completed["run_id"].nunique() == status.total_done
+            assert self.damaged or completed["run_id"].nunique() == status.total_done
             shutil.rmtree(self.place)
 
 
@@ -220,4 +220,5 @@ def _commit_at_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_commit_at_each_step")
 class TestStudyHistory(StudyHistory.TestCase):  # type: ignore[misc]
-    settings = settings(max_examples=30, stateful_step_count=40)
+    # A history is short enough to be read; to make it shorter would take minutes.
+    settings = settings(max_examples=20, stateful_step_count=40, phases=[Phase.explicit, Phase.generate])
