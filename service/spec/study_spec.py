@@ -98,7 +98,7 @@ class StudySpec:
         check(self, "", SpecError)
         check_name(self.name)
         arms = list(self.arms)
-        once = bool(arms) and len(set(arms)) == len(arms) and ARMS.keys() >= set(arms)
+        once = bool(arms) and len(set(arms)) == len(arms)
         require(once, "arms", arms, f"one or more of {list(ARMS)}, each once", SpecError)
         for arm in (ARMS[name] for name in arms):
             if arm.follows and arm.follows not in arms:

@@ -3,39 +3,50 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
-from service import StudySpec, run_study
+from service import run_study
 from service.executors.base import Notice, Outcome, Task, WorkerSetup
 from service.executors.serial import SerialExecutor
 from service.executors.worker import Worker, job_of
+from service.spec import study_spec
 from service.spec.arms import ARMS, Arm
 from tests.service.driver.scripted import small_spec
 from tests.service.studies import assert_same_results, run_serially, table
+from trainers.bounds import settings_of
+
+NewArm = Callable[[Arm], None]
 
 
-def spec_in(*arms: str) -> StudySpec:
-    """As a user makes it in Python; a spec file knows the arms that the table had when Python started."""
-    values = small_spec()
-    return StudySpec(
-        name="seams",
-        seed=values.seed,
-        configurations=2,
-        arms=arms,
-        hyperparameters=values.hyperparameters,
-        models=values.models,
-        grid=values.grid,
-        trainer=values.trainer,
-    )
+def forget_types() -> None:
+    """Specs are checked against the table of arms as it is now, as in a new process."""
+    settings_of.cache_clear()
+    study_spec._adapter.cache_clear()
 
 
-def test_an_arm_that_follows_another_is_an_entry_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def new_arm() -> Iterator[NewArm]:
+    """Adds an entry to the table of arms, for one test."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def add(arm: Arm) -> None:
+            patch.setitem(ARMS, arm.name, arm)
+            patch.setattr(study_spec, "ArmName", Literal[tuple(ARMS)])
+            forget_types()
+
+        yield add
+    forget_types()
+
+
+def test_an_arm_that_follows_another_is_an_entry_of_the_table(tmp_path: Path, new_arm: NewArm) -> None:
     """Tuned once more from where the rerun ended: a chain of three."""
-    monkeypatch.setitem(ARMS, "onward", Arm(name="onward", tuned=True, follows="rerun"))
-    status = run_serially(spec_in("initial", "online", "rerun", "onward"), tmp_path / "study")
+    new_arm(Arm(name="onward", tuned=True, follows="rerun"))
+    status = run_serially(small_spec(arms=["initial", "online", "rerun", "onward"]), tmp_path / "study")
     assert status.planned == status.done == {"initial": 2, "online": 2, "rerun": 2, "onward": 2}
     runs = table(tmp_path / "study")
     assert list(runs["arm"]) == ["initial", "online", "rerun", "onward"] * 2
@@ -45,10 +56,11 @@ def test_an_arm_that_follows_another_is_an_entry_of_the_table(tmp_path: Path, mo
     assert (of["onward"]["seed"] == of["initial"]["seed"]).all()
 
 
-def test_when_the_first_of_a_chain_fails_all_of_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ARMS, "onward", Arm(name="onward", follows="rerun"))
-    monkeypatch.setattr("tests.service.toy.train", poisoned)
-    status = run_serially(spec_in("online", "rerun", "onward"), tmp_path / "study")
+def test_when_the_first_of_a_chain_fails_all_of_it_fails(tmp_path: Path, new_arm: NewArm) -> None:
+    new_arm(Arm(name="onward", follows="rerun"))
+    status = run_serially(
+        small_spec(arms=["online", "rerun", "onward"], trainer=f"{__name__}:poisoned"), tmp_path / "study"
+    )
     assert status.failed == 6
     errors = table(tmp_path / "study").groupby("arm")["error"].first()
     assert errors["onward"] == "not trained: its rerun run failed, so there are no final values"
@@ -59,9 +71,9 @@ def poisoned(*arguments: object, **options: object) -> None:
     raise RuntimeError("poisoned")
 
 
-def test_an_arm_on_the_grid_is_an_entry_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ARMS, "tuned_grid", Arm(name="tuned_grid", tuned=True, on_grid=True, priority=1))
-    assert run_serially(spec_in("online", "grid", "tuned_grid"), tmp_path / "study").completed == 6
+def test_an_arm_on_the_grid_is_an_entry_of_the_table(tmp_path: Path, new_arm: NewArm) -> None:
+    new_arm(Arm(name="tuned_grid", tuned=True, on_grid=True, priority=1))
+    assert run_serially(small_spec(arms=["online", "grid", "tuned_grid"]), tmp_path / "study").completed == 6
     runs = table(tmp_path / "study")
     assert list(runs["arm"]) == ["online", "online", "grid", "tuned_grid", "grid", "tuned_grid"]
     cells = [runs[runs["arm"] == arm].reset_index() for arm in ("grid", "tuned_grid")]

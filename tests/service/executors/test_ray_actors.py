@@ -17,7 +17,7 @@ import ray
 
 from service import ResourceError, StudyError, StudySpec, read_status, run_study
 from service.executors.ray_actors import RayExecutor
-from service.spec.study_spec import ExecutionConfig
+from service.spec.execution import ExecutionConfig
 from tests.service.drive import start_driver
 from tests.service.executors.conformance import ProcessConformance
 from tests.service.studies import assert_complete, assert_same_results, run_serially, table, toy_spec
