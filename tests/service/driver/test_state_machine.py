@@ -218,7 +218,8 @@ def _commit_at_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.ledger.shards.FAN_IN", 3)
 
 
-@pytest.mark.usefixtures("_commit_at_each_step")
-class TestStudyHistory(StudyHistory.TestCase):  # type: ignore[misc]
-    # A history is short enough to be read; to make it shorter would take minutes.
-    settings = settings(max_examples=20, stateful_step_count=40, phases=[Phase.explicit, Phase.generate])
+# A history is short enough to be read; to make it shorter would take minutes.
+StudyHistory.TestCase.settings = settings(
+    max_examples=20, stateful_step_count=40, phases=[Phase.explicit, Phase.generate]
+)
+TestStudyHistory = StudyHistory.TestCase

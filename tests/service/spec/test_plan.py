@@ -104,7 +104,7 @@ def test_the_order_of_tables_is_that_of_the_plan() -> None:
         for model in range(2)
         for slot in range(plan.slots(arm))
     ]
-    positions = plan.order(*zip(*planned, strict=True))  # type: ignore[arg-type]
+    positions = plan.order(*zip(*planned, strict=True))
     assert sorted(positions) == list(range(len(planned)))
     ordered = [run for _, run in sorted(zip(positions, planned, strict=True))]
     assert [run[0] for run in ordered[:6]] == ["initial", "online", "rerun"] * 2
