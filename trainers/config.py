@@ -12,20 +12,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from trainers.bounds import FRACTION, FRACTION_BELOW_1, POSITIVE, at_least, check, require
-from trainers.errors import ConfigError, shortened
-
-__all__ = [
-    "LOOK_UP",
-    "ConfigError",
-    "DataConfig",
-    "EstimatorName",
-    "HyperparameterConfig",
-    "InnerConfig",
-    "ModelConfig",
-    "OuterConfig",
-    "Range",
-    "TrainConfig",
-]
+from trainers.errors import ConfigError as ConfigError  # noqa: PLC0414 - users import it from here
+from trainers.errors import shortened
 
 # "seed_literal" means the formulas as the slides write them. The name cannot change: the hash of a spec covers it.
 EstimatorName = Literal["t1t2", "t1t2_at_theta", "seed_literal", "neumann", "forward"]
@@ -58,7 +46,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A network: ``mlp`` with ``hidden`` widths, ``cnn``, or ``module:function`` returning a fresh ``nn.Module``."""
+    """A network. What is said of ``mlp`` or ``cnn`` has no meaning for the others."""
 
     name: Annotated[str, "'mlp', 'cnn', or 'module:function' for a function that returns an nn.Module"] = "mlp"
     hidden: Annotated[tuple[int, ...], at_least(1), "mlp: the widths of the hidden layers"] = (64,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LONGEST_QUOTE = 80  # characters
-LONGEST_LINE = 300  # of what is of no use in part: a path, or the message of another error
+LONGEST_LINE = 300  # for what should be read whole: a path, or the message of another error
 
 
 class ConfigError(ValueError):

@@ -58,7 +58,7 @@ class Regulariser:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What each of the H columns of ``h`` is. A column of ``None``: not a hyperparameter here."""
+    """What each of the H columns of ``h`` is. ``None`` in the place of a column: there is no such hyperparameter."""
 
     names: tuple[str, ...]
     ranges: tuple[Range, ...]
@@ -68,6 +68,11 @@ class Layout:
     hidden_noise: tuple[int | None, ...]  # for each hidden layer
     label_smoothing: int | None
     custom: tuple[tuple[int, Regulariser], ...]
+
+    @property
+    def noise(self) -> tuple[int | None, ...]:
+        """The columns of the noise on the inputs and on each hidden layer."""
+        return self.input_noise, *self.hidden_noise
 
     @property
     def l2_columns(self) -> tuple[int, ...]:

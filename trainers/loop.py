@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -52,7 +51,7 @@ def train(
     state = start(problem, config, members, online)
     if resume is not None:
         state.restore(resume)
-    training = _training(problem, config, state, [member.seed for member in members])
+    training = _Training(problem, config, state)
     if state.step == 0:
         yield from _points(problem, state, state.theta.new_full((len(members),), math.nan))
     while state.step < config.inner.steps and not bool((state.diverged_at > 0).all()):
@@ -71,20 +70,16 @@ def train(
     yield from _results(problem, state)
 
 
-@dataclass(kw_only=True)
 class _Training:
     """The steps of one training: what they draw on, and the state that they change."""
 
-    problem: Problem
-    config: TrainConfig
-    state: State
-    t1: Order
-    t2: Order
-    noise: Noise
-    boxes: outer.Boxes
-    values: Values = field(init=False)  # anew after each outer step
-
-    def __post_init__(self) -> None:
+    def __init__(self, problem: Problem, config: TrainConfig, state: State) -> None:
+        self.problem, self.config, self.state = problem, config, state
+        seeds: list[int] = state.seeds.tolist()
+        self.t1 = Order(*problem.t1, seeds, Stream.T1_ORDER, config.inner.batch_size)
+        self.t2 = Order(*problem.t2, seeds, Stream.T2_ORDER, config.outer.batch_size)
+        self.noise = Noise(seeds, problem.network.noise_shapes, config.inner.batch_size, state.theta)
+        self.boxes = outer.boxes(problem.layout, config.hyperparameters.clamp, state.h)
         self.values = self._values()
 
     @torch.no_grad()
@@ -95,18 +90,18 @@ class _Training:
         return self.problem.network.loss(trace)
 
     def _step(self) -> Any:
-        """Take an inner step, and the outer one where it is due; the trace of the T1 batch, all that outlives them."""
+        """Take an inner step, and the outer step where it is due. Returns the trace of the T1 batch."""
         estimator, options = self.state.estimator, self.config.outer
         step = self._linearise()
         if estimator is None:
-            self._move(step, tunes=False)
+            self._inner_step(step, keep_theta=False)
             return step.trace
-        tunes = step.number > options.warmup_steps and step.number % options.every == 0
+        due = step.number > options.warmup_steps and step.number % options.every == 0
         estimator.before_step(step)
-        move = self._move(step, tunes)
+        move = self._inner_step(step, keep_theta=due)
         estimator.after_step(step, move)
-        if tunes:
-            self._tune(estimator, step, move)
+        if due:
+            self._outer_step(estimator, step, move)
         return step.trace
 
     def _linearise(self) -> Step:
@@ -127,10 +122,10 @@ class _Training:
             trace=trace,
         )
 
-    def _move(self, step: Step, tunes: bool) -> Move:
-        """Make the inner step: in place, unless an outer step ``tunes`` after it and needs θ as the trace knows it."""
+    def _inner_step(self, step: Step, keep_theta: bool) -> Move:
+        """Move θ: in place, or ``keep_theta`` for an outer step, which needs it, and its trace, as it was before."""
         network, state, sgd = self.problem.network, self.state, self.config.inner.optimiser == "sgd"
-        if tunes:
+        if keep_theta:
             state.theta = torch.empty_like(step.theta) if sgd else step.theta.clone()
         if sgd:
             network.sgd_step(step.theta, step.trace, step.values.strength, step.rate, out=state.theta)
@@ -139,25 +134,19 @@ class _Training:
         inner.step(self.config.inner, state.theta, g, state.inner, rate=step.rate, count=step.number)
         return Move(theta=state.theta, gradient=g, optimiser=state.inner)
 
-    def _tune(self, estimator: Estimator, step: Step, move: Move) -> None:
-        """Make the outer step that follows an inner one."""
+    def _outer_step(self, estimator: Estimator, step: Step, move: Move) -> None:
+        """Move the hyperparameters, after an inner step."""
         options, state = self.config.outer, self.state
-        place = step.number // options.every
-        taken = place - options.warmup_steps // options.every
-        x, y = self.t2.at(place)
-        state.hypergradient[:] = estimator.hypergradient(step, move, T2Batch(number=taken, x=x, y=y))
-        outer.step(
-            options,
-            self.boxes,
-            state.h,
-            hypergradient=state.hypergradient,
-            state=state.outer,
-            count=taken,
-            progress=(step.number, self.config.inner.steps),
-        )
+        batch = step.number // options.every  # also counts the outer steps that the warm-up left out
+        count = batch - options.warmup_steps // options.every
+        x, y = self.t2.at(batch)
+        state.hypergradient[:] = estimator.hypergradient(step, move, T2Batch(number=count, x=x, y=y))
+        progress = step.number, self.config.inner.steps
+        outer.step(options, self.boxes, state.h, state.hypergradient, state.outer, count=count, progress=progress)
         self.values = self._values()
 
     def _values(self) -> Values:
+        """Those of the state's h; they hold until the next outer step."""
         exact, layout = self.state.h, self.problem.layout
         h = exact.to(self.state.theta)
         strengths = penalty_strengths(layout, h)
@@ -168,18 +157,6 @@ class _Training:
             strengths=strengths,
             strength=penalty_strength(layout, strengths),
         )
-
-
-def _training(problem: Problem, config: TrainConfig, state: State, seeds: Sequence[int]) -> _Training:
-    return _Training(
-        problem=problem,
-        config=config,
-        state=state,
-        t1=Order(*problem.t1, seeds, Stream.T1_ORDER, config.inner.batch_size),
-        t2=Order(*problem.t2, seeds, Stream.T2_ORDER, config.outer.batch_size),
-        noise=Noise(seeds, problem.network.noise_shapes, config.inner.batch_size, state.theta),
-        boxes=outer.boxes(problem.layout, config.hyperparameters.clamp, state.h),
-    )
 
 
 def _points(problem: Problem, state: State, t1_loss: Tensor) -> Iterator[Point]:

@@ -34,13 +34,8 @@ class DataError(ConfigError):
     """Data that cannot be used; the message names the file or function, the value, and what is allowed."""
 
 
-def read_idx(path: Path, ndim: int) -> Bytes:
-    """Read an IDX file of unsigned bytes with ``ndim`` dimensions, plain or gzip-compressed (told by its content)."""
-    return parse_idx(path.read_bytes(), ndim, str(path))
-
-
 def parse_idx(raw: bytes, ndim: int, source: str) -> Bytes:
-    """Decode the content of an IDX file: two zero bytes, type, number of dimensions, big-endian sizes, then the values.
+    """Decode an IDX file, plain or compressed: two zero bytes, type, number of dimensions, big-endian sizes, values.
 
     Returns a read-only array of unsigned bytes. Raises :class:`DataError`, its message beginning with ``source``, if
     ``raw`` is a damaged gzip stream or not exactly such a file. The format: http://yann.lecun.com/exdb/mnist/.
@@ -100,7 +95,7 @@ def _read_idx_pair(folder: Path, part: str) -> Pair:
             f"{folder}: must hold both {part}-images-idx3-ubyte and {part}-labels-idx1-ubyte (plain or .gz); "
             f"found {[path.name for path in files]}"
         )
-    images, labels = read_idx(files[0], 3), read_idx(files[1], 1)
+    images, labels = (parse_idx(p.read_bytes(), ndim, str(p)) for p, ndim in zip(files, (3, 1), strict=True))
     if len(images) != len(labels):
         raise DataError(f"{files[1]}: {len(labels)} labels: must be {len(images)}, as the images of {files[0].name}")
     return images[:, None], labels

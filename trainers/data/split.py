@@ -49,22 +49,16 @@ def load_split(config: DataConfig) -> Split:
     t1, t2, rest = _draw(config, len(train.y), None if test is None else len(test.y))
     held_out = train if test is None else test
     parts = [(train.x[t1], train.y[t1]), (train.x[t2], train.y[t2]), (held_out.x[rest], held_out.y[rest])]
-    data_hash = _hash(parts, train.classes, config.normalise)
-    t1_x, t2_x, test_x = (_to_float(x) for x, _ in parts)
+    digest = _hash(parts, train.classes, config.normalise)
+    t1_x, t2_x, test_x = (np.divide(x, 255, dtype=np.float32) if x.dtype == np.uint8 else x for x, _ in parts)
     if config.normalise == "standardise":
         mean, std = _moments(t1_x)
         for x in (t1_x, t2_x, test_x):
             np.divide(np.subtract(x, mean, out=x), std, out=x)
     (_, t1_y), (_, t2_y), (_, test_y) = parts
+    classes = train.classes
     return Split(
-        t1_x=t1_x,
-        t1_y=t1_y,
-        t2_x=t2_x,
-        t2_y=t2_y,
-        test_x=test_x,
-        test_y=test_y,
-        classes=train.classes,
-        data_hash=data_hash,
+        t1_x=t1_x, t1_y=t1_y, t2_x=t2_x, t2_y=t2_y, test_x=test_x, test_y=test_y, classes=classes, data_hash=digest
     )
 
 
@@ -100,10 +94,6 @@ def _draw(
             f"{wanted} = {' + '.join(map(str, sizes))} = {sum(sizes)}: must be at most {train}, the {pool} of {name}"
         )
     return order[train - config.t1_size :], order_t2[: config.t2_size], held_out
-
-
-def _to_float(x: NDArray[Any]) -> NDArray[np.float32]:
-    return np.divide(x, np.float32(255), dtype=np.float32) if x.dtype == np.uint8 else x
 
 
 def _moments(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

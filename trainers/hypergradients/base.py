@@ -19,7 +19,7 @@ from torch import Tensor
 
 from trainers.config import TrainConfig
 from trainers.hyperparameters import Layout
-from trainers.networks.base import Network
+from trainers.networks.base import Draws, Network
 from trainers.optimisers.inner import OptimiserState
 
 
@@ -50,10 +50,10 @@ class Step:
     number: int  # from 1
     rate: float  # η1
     values: Values
-    theta: Tensor  # [P, N]. The step moves it in place, unless an outer step follows: that one finds it as it was
+    theta: Tensor  # [P, N]; an inner step moves it in place, unless an outer step follows
     x: Tensor  # [P, B, ...]
     y: Tensor  # [P, B]
-    noise: list[Tensor | None]  # ε of each noise site
+    noise: Draws
     trace: Any  # the network's, of this batch at ``theta``
 
 

@@ -51,12 +51,11 @@ class Forward(Estimator):
         return copies * task.network.size + columns * rows * task.network.example_size
 
     def tensors(self) -> dict[str, Tensor]:
-        """See :class:`Estimator`."""
         states = {f"z_state.{name}": value for name, value in self.z_state.items()}
         return {"z": self.z} | states | {f"average.{name}": value for name, value in self.average.items()}
 
     def before_step(self, step: Step) -> None:
-        """Carry z through a step of SGD, for which the gradient is not needed; else take dg/dc, while θ is there."""
+        """Carry z through a step of SGD, which needs no gradient. For the others take dg/dc, before θ changes."""
         config, network, values = self.task.config, self.task.network, step.values
         if step.number % config.outer.tangent_every:
             return
@@ -64,13 +63,7 @@ class Forward(Estimator):
         fade = config.outer.memory**config.outer.tangent_every
         if config.inner.optimiser == "sgd":
             network.sgd_step_tangent(
-                trace,
-                self.z,
-                examples=rows,
-                direct=values.slopes,
-                strengths=values.strengths,
-                fade=fade,
-                rate=step.rate,
+                trace, self.z, rows, direct=values.slopes, strengths=values.strengths, fade=fade, rate=step.rate
             )
             penalty_direction(self.task.layout, values.strengths, step.theta, self.z, -step.rate)
         else:
@@ -81,7 +74,7 @@ class Forward(Estimator):
             penalty_direction(self.task.layout, values.strengths, step.theta, self.z_dot)
 
     def after_step(self, step: Step, move: Move) -> None:
-        """Carry z through a step of momentum or Adam, and the means along."""
+        """Carry z through a step of momentum or Adam, and update the running means."""
         config, every = self.task.config, self.task.config.outer.tangent_every
         if step.number % every:
             return
@@ -103,7 +96,6 @@ class Forward(Estimator):
             self.average["z"].lerp_(self.z, weight)
 
     def hypergradient(self, step: Step, move: Move, t2: T2Batch) -> Tensor:
-        """See :class:`Estimator`."""
         network, z = self.task.network, self.average.get("z", self.z)
         v = network.gradient(network.linearise(self.average.get("theta", move.theta), t2.x, t2.y))
         return torch.einsum("pn,phn->ph", v, z) / step.values.slopes

@@ -24,7 +24,6 @@ class Neumann(Estimator):
         return 4 * task.network.size
 
     def hypergradient(self, step: Step, move: Move, t2: T2Batch) -> Tensor:
-        """See :class:`Estimator`."""
         network = self.task.network
         scale = sensitivity(self.task, step, move)
         p = network.gradient(network.linearise(move.theta, t2.x, t2.y))

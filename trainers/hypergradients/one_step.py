@@ -17,7 +17,6 @@ class T1T2(Estimator):
     """- < S v, ∂_h g > with v at θ': the exact derivative of C2 after one step."""
 
     def hypergradient(self, step: Step, move: Move, t2: T2Batch) -> Tensor:
-        """See :class:`Estimator`."""
         network, descent = self.task.network, None
         # Before the first outer step the hyperparameters may lie outside their boxes.
         if move.gradient is None and t2.number > 1 and undoable(self.task, step.rate):
@@ -35,7 +34,6 @@ class T1T2AtTheta(Estimator):
     """
 
     def hypergradient(self, step: Step, move: Move, t2: T2Batch) -> Tensor:
-        """See :class:`Estimator`."""
         network = self.task.network
         trace = network.linearise(step.theta, t2.x, t2.y)
         w = network.scaled_gradient(trace, sensitivity(self.task, step, move))

@@ -15,11 +15,10 @@ class Slides(Estimator):
     """For λ: -η1 <∇θ C2, θ>. For n0: the sum of N(0, n0) w0 ∇w0 C2, with a fresh draw for each input.
 
     Assumes nothing that would make it the derivative of C2: the first lacks ln 10 · 10^λ, the second has mean zero.
-    v is taken at θ' (the slides do not say). Knows L2 and input noise only.
+    v is taken at θ' (the slides do not say). Raises :class:`ConfigError` for any hyperparameter but L2 and input noise.
     """
 
     def hypergradient(self, step: Step, move: Move, t2: T2Batch) -> Tensor:
-        """See :class:`Estimator`. Raises :class:`ConfigError` for a hyperparameter that the slides do not treat."""
         network, layout = self.task.network, self.task.layout
         hidden = any(column is not None for column in layout.hidden_noise)
         if hidden or layout.label_smoothing is not None or layout.custom:

@@ -1,8 +1,9 @@
 """What the loop and the hypergradients ask of a network: P stacked members, θ as one tensor [P, N].
 
-There are two networks: ``perceptron`` in closed form, and ``module`` for any ``nn.Module`` by ``torch.func``. Each has
-traces and directions of its own type, which callers keep and give back, but do not look into. A trace refers to the θ
-that it was taken at and holds no copy, so that it is valid until that θ is changed in place.
+There are two networks: ``perceptron`` in closed form, and ``module`` for any ``nn.Module`` by ``torch.func``. What
+their methods do is said here, and there only what is special. Each has traces and directions of its own type, which
+callers keep and give back, but do not look into. A trace refers to the θ that it was taken at and holds no copy, so
+that it is valid until that θ is changed in place.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from trainers.hyperparameters import Parameter
+
+Draws = Sequence[Tensor | None]  # ε [P, B, ...] of each noise site; None where there is no noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class Network(Protocol):
     """P networks of one shape. C is the mean cross-entropy of a batch, without the L2 penalty."""
 
     parameters: tuple[Parameter, ...]
-    noise_shapes: Sequence[tuple[int, ...] | None]  # for each site, an example's shape; None where there is no noise
+    noise_shapes: list[tuple[int, ...] | None]  # for each site, an example's shape; None where there is no noise
 
     @property
     def size(self) -> int:
@@ -43,19 +46,12 @@ class Network(Protocol):
         """θ of one member, [N] in float64."""
 
     def linearise(
-        self,
-        theta: Tensor,
-        x: Tensor,
-        y: Tensor,
-        h: Tensor | None = None,
-        noise: list[Tensor | None] | None = None,
-        mirrored: bool = False,
+        self, theta: Tensor, x: Tensor, y: Tensor, h: Tensor | None = None, noise: Draws = (), mirrored: bool = False
     ) -> Any:
         """The trace of one batch at θ [P, N]: inputs x [P, B, ...], labels y [P, B].
 
-        ``h`` [P, H] are the hyperparameters and ``noise`` the draws ε of each site, [P, B, ...] or None. Without both
-        the batch is clean. ``mirrored`` takes each example a second time, with -ε; such a trace has 2 B rows and serves
-        for tangents only.
+        ``h`` [P, H] are the hyperparameters. Without them and ``noise`` the batch is clean. ``mirrored`` takes each
+        example a second time, with -ε; such a trace has 2 B rows and serves for tangents only.
         """
 
     def loss(self, trace: Any) -> Tensor:
@@ -80,9 +76,10 @@ class Network(Protocol):
         """<w, ∂_h ∇θ C> for each hyperparameter but the λs, [P, H]."""
 
     def tangent(self, trace: Any, z: Tensor, examples: int, direct: Tensor | None) -> Tensor:
-        """∇²θ C z_h + ``direct``_h ∂_h ∇θ C on the first ``examples`` of the batch, [P, H, N].
+        """∇²θ C z_h + ``direct``_h ∂_h ∇θ C for each of H directions z [P, H, N].
 
-        z [P, H, N] are H directions. ``direct`` [P, H] weighs the second term; None leaves it out.
+        Taken on the first ``examples`` of the batch, an unbiased estimate of its mean. ``direct`` [P, H] weighs the
+        second term, which the λs lack here; without it these are Hessian-vector products, of any number H.
         """
 
     def sgd_step_tangent(

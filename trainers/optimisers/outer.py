@@ -47,8 +47,8 @@ def boxes(layout: Layout, clamp: bool, like: Tensor) -> Boxes:
 def raised(boxes: Boxes, h: Tensor) -> Tensor:
     """``h`` with the standard deviations whose variance is moved raised to a sixteenth of their box's top at least.
 
-    There, at and near 0, dC2/dn0² is taken in place of where dC2/dn0 and 2 n0 both vanish: as a function of n0² the
-    loss is close to a straight line over so short a way.
+    At n0 = 0 both parts of dC2/dn0² = dC2/dn0 / (2 n0) vanish. So, at and near 0, this derivative is taken at the
+    raised value: as a function of n0² the loss is close to a straight line over so short a way.
     """
     return h if boxes.variance is None else torch.maximum(h, boxes.floor)
 
@@ -62,16 +62,15 @@ def step(
     config: OuterConfig,
     boxes: Boxes,
     h: Tensor,
-    *,
     hypergradient: Tensor,
     state: OptimiserState,
+    *,
     count: int,
     progress: tuple[int, int],
 ) -> None:
     """One outer step in place: SGD or Adam, each hyperparameter at its own rate, then the clamp to its box.
 
     The step is taken in each hyperparameter's own coordinate c: along dC2/dc = dC2/dh · dh/dc (:func:`slopes`).
-
     ``count`` numbers the outer steps from 1; ``progress`` is (inner steps done, inner steps planned).
     """
     if boxes.variance is not None:

@@ -106,8 +106,10 @@ def watched(kind: type[Estimator]) -> type[Estimator]:
     """The same, and everything that the loop hands to it is compared before and after."""
 
     def of_the_step(step: Step) -> list[Tensor]:
-        noise = [epsilon for epsilon in step.noise if epsilon is not None]
-        return [step.theta, step.x, step.y, *noise, *vars(step.values).values()]
+        parts = [*vars(step.values).values(), *step.noise]
+        for part in vars(step.trace).values():
+            parts += part if isinstance(part, list) else [part]
+        return [step.theta, step.x, step.y, *(part for part in parts if isinstance(part, Tensor))]
 
     def of_the_move(move: Move) -> list[Tensor]:
         return [move.theta, *([] if move.gradient is None else [move.gradient]), *move.optimiser.values()]

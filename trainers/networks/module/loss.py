@@ -1,9 +1,9 @@
 """One run's loss as a function f(θ, h, x, y, ε) of tensors alone, for any ``nn.Module``.
 
 Batch normalisation. The network has no state but θ, so that packs, checkpoints and resumption are exact: there are no
-running averages. A T1 batch is normalised by its own statistics, and its gradient flows through them. What is clean,
-the T2 batch of an outer step as well as every evaluation, is normalised by the statistics that a fixed sample of T1
-has at the very θ in question: its first examples, without noise. This has four consequences. The C2 that an outer step
+running averages. A T1 batch is normalised by its own statistics, and its gradient flows through them. Clean batches,
+those of outer steps and of evaluations, are normalised by the statistics of a fixed sample: the first examples of T1,
+without noise, at the same θ. This has four consequences. The C2 that an outer step
 descends is the C2 that is reported. The prediction for one example does not depend on others in its batch. Nothing of
 T2 or test leaks into it. And C2 depends on the hyperparameters through θ alone, as the hypergradients assume; v = ∇θ C2
 includes the path through the statistics.
@@ -15,7 +15,7 @@ T1 supplies the statistics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -43,7 +43,6 @@ class RunLoss:
     sites: Sequence[nn.Module]  # the hidden layers whose outputs can take noise
     statistics: Statistics | None  # of the module's batch normalisations
     sample: Tensor  # the T1 examples [M, ...] whose statistics normalise what is clean
-    classes: int
 
     def clean(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """C and logits [B, classes] without noise and regularisers: θ [N], x [B, ...], y [B]."""
@@ -85,7 +84,7 @@ class RunLoss:
             logits = self._logits(theta, x)
         q = _onehot(y, logits)
         if layout.label_smoothing is not None:
-            q = torch.lerp(q, torch.full_like(q, 1 / self.classes), h[layout.label_smoothing])
+            q = torch.lerp(q, torch.full_like(q, 1 / q.shape[1]), h[layout.label_smoothing])
         for column, custom in layout.custom:
             if custom.targets is not None:
                 q = _same_shape(layout.names[column], "targets", custom.targets(q, h[column]), q)
@@ -111,16 +110,12 @@ class RunLoss:
 @contextmanager
 def _added(shifts: Iterator[tuple[nn.Module, Tensor]]) -> Iterator[None]:
     """While open, the output of each module has the tensor added to it."""
-    handles = [module.register_forward_hook(_shift(by)) for module, by in shifts]
+    handles = [module.register_forward_hook(lambda _m, _i, out, by=by: out + by) for module, by in shifts]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _shift(by: Tensor) -> Callable[[nn.Module, object, Tensor], Tensor]:
-    return lambda module, inputs, output: output + by
 
 
 def _onehot(y: Tensor, like: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ def factory(model: ModelConfig, input_shape: tuple[int, ...], classes: int) -> F
     if LOOK_UP in model.name:
         return _users(model.name, input_shape, classes)
     make = cnn if model.name == "cnn" else mlp
-    make(model, input_shape, classes)
+    make(model, input_shape, classes)  # what cannot be is refused now, not at the first use
     return lambda: make(model, input_shape, classes)
 
 

@@ -6,7 +6,6 @@ gradients, and a second time the mixed derivatives. Forward over reverse mode gi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,7 +16,7 @@ from torch import Tensor, func, nn
 
 from trainers.config import TrainConfig
 from trainers.hyperparameters import lay_out, penalty_strength
-from trainers.networks.base import Descent
+from trainers.networks.base import Descent, Draws
 from trainers.networks.module.loss import Noise, RunLoss
 from trainers.networks.module.models import factory, parameters_of, without_running_averages
 from trainers.networks.module.probe import check_derivatives, check_forward, check_parameters, numbers_of_an_example
@@ -35,7 +34,7 @@ class Trace:
     y: Tensor  # [P, B]
     h: Tensor | None  # [P, H]; None: clean
     noise: Noise  # [P, B, ...] each
-    theta: Tensor  # [P, N], the leaf of the graph of
+    theta: Tensor  # [P, N], the leaf of the autograd graph of the losses
     losses: Tensor  # C [P]
     logits: Tensor  # [P, B, classes]
 
@@ -47,22 +46,17 @@ class Trace:
 
 
 class StackedModule:
-    """P modules side by side; every method takes θ as one tensor [P, N]. See :class:`trainers.networks.base.Network`.
+    """P modules side by side. See :class:`trainers.networks.base.Network`.
 
+    ``shape`` is that of one input, and ``t1_x`` are the inputs of T1; ``tangents`` says whether tangents are needed.
     Raises :class:`trainers.ConfigError` for a module that does not fit the data, is random, keeps a state beside its
     parameters or cannot be differentiated twice, and for a custom hyperparameter that the gradient does not depend on.
     """
 
     def __init__(
-        self,
-        config: TrainConfig,
-        input_shape: tuple[int, ...],
-        classes: int,
-        t1_x: NDArray[np.float32],
-        *,
-        tangents: bool,
+        self, config: TrainConfig, shape: tuple[int, ...], classes: int, t1_x: NDArray[np.float32], *, tangents: bool
     ) -> None:
-        self.factory = factory(config.model, input_shape, classes)
+        self.factory = factory(config.model, shape, classes)
         module = self._fresh(0)
         check_parameters(config.model.name, module, self._fresh(0))
         statistics = without_running_averages(module)
@@ -71,14 +65,9 @@ class StackedModule:
         self.parameters = parameters_of(module)
         self.size = self.parameters[-1].stop
         self.layout = lay_out(config.hyperparameters, self.parameters, len(sites))
-        self.noise_shapes: Sequence[tuple[int, ...] | None] = [
-            input_shape if self.layout.input_noise is not None else None,
-            *(
-                shape if column is not None else None
-                for shape, column in zip(sites.values(), self.layout.hidden_noise, strict=True)
-            ),
-            *(input_shape for _, custom in self.layout.custom if custom.augment),
-        ]
+        sizes = zip((shape, *sites.values()), self.layout.noise, strict=True)
+        self.noise_shapes = [size if column is not None else None for size, column in sizes]
+        self.noise_shapes += [shape for _, custom in self.layout.custom if custom.augment]
         self.example_size = numbers_of_an_example(module, statistics, sample)
         self.run_loss = RunLoss(
             module=module,
@@ -87,26 +76,18 @@ class StackedModule:
             sites=[module.get_submodule(name) for name in sites],
             statistics=statistics,
             sample=sample,
-            classes=classes,
         )
         check_derivatives(config, self, layout=self.layout, sample=sample, classes=classes, tangents=tangents)
 
     def initial(self, seed: int) -> Tensor:
-        """θ of one member, [N] in float64: what the module's own initialisation draws from this seed."""
+        """What the module's own initialisation draws from this seed."""
         made = [parameter.detach().double().flatten() for parameter in self._fresh(seed).parameters()]
         return torch.cat(made)
 
     def linearise(
-        self,
-        theta: Tensor,
-        x: Tensor,
-        y: Tensor,
-        h: Tensor | None = None,
-        noise: list[Tensor | None] | None = None,
-        mirrored: bool = False,
+        self, theta: Tensor, x: Tensor, y: Tensor, h: Tensor | None = None, noise: Draws = (), mirrored: bool = False
     ) -> Trace:
-        """One forward pass over batches x [P, B, ...], y [P, B], clean without ``h``; ``mirrored``: also with -ε."""
-        draws = {site: drawn for site, drawn in enumerate(noise or ()) if drawn is not None}
+        draws = {site: drawn for site, drawn in enumerate(noise) if drawn is not None}
         if mirrored:
             x, y = torch.cat([x, x], 1), torch.cat([y, y], 1)
             draws = {site: torch.cat([drawn, -drawn], 1) for site, drawn in draws.items()}
@@ -116,34 +97,29 @@ class StackedModule:
         return Trace(x=x, y=y, h=h, noise=draws, theta=at, losses=losses, logits=logits.detach())
 
     def loss(self, trace: Trace) -> Tensor:
-        """Mean cross-entropy of the traced batch against the labels, [P]."""
         log_p = torch.log_softmax(trace.logits, 2)
         return -log_p.gather(2, trace.y.unsqueeze(2)).mean((1, 2))
 
     def gradient(self, trace: Trace) -> Tensor:
-        """∇θ C of the traced batch, [P, N]; the caller may write into it, but not into θ before."""
+        """The caller may write into it, but not into θ before."""
         return trace.gradient.clone()
 
     def sgd_step(self, theta: Tensor, trace: Trace, strength: Tensor, rate: float, out: Tensor) -> None:
-        """θ - η (∇θ C + s θ) into ``out``, s the strength of the penalty."""
-        g = trace.gradient
+        g = trace.gradient  # before ``out``, which may be θ, is written
         torch.mul(theta, 1 - rate * strength, out=out).sub_(g, alpha=rate)
 
     def scaled_gradient(self, trace: Trace, scale: Tensor | float) -> Tensor:
-        """scale ∘ ∇θ C as a direction."""
         return scale * trace.gradient
 
     def direction(self, w: Tensor) -> Tensor:
-        """The direction w [P, N] is itself."""
         return w
 
     def dots(self, theta: Tensor, w: Tensor, since: Descent | None = None) -> Tensor:
-        """Σ w_j θ_j over each of the K parameter tensors, [P, K]."""
         return torch.stack([part.sum(1) for part in (w * theta).split_with_sizes(list(self.layout.sizes), 1)], dim=1)
 
     def mixed_vjp(self, trace: Trace, w: Tensor) -> Tensor:
-        """<w, ∂_h ∇θ C> for each hyperparameter but the λs, [P, H], by one double backward for all of them."""
-        if trace.h is None or self._only_penalised():
+        """By one double backward for all hyperparameters."""
+        if trace.h is None or len(self.layout.l2_columns) == len(self.layout.names):
             return trace.losses.new_zeros(len(trace.losses), len(self.layout.names))
         with torch.enable_grad():
             at, h = trace.theta.detach().requires_grad_(), trace.h.detach().requires_grad_()
@@ -153,11 +129,7 @@ class StackedModule:
         return out
 
     def tangent(self, trace: Trace, z: Tensor, examples: int, direct: Tensor | None) -> Tensor:
-        """∇²θ C z_h + ``direct``_h ∂_h ∇θ C for each of H directions z [P, H, N], forward over reverse.
-
-        On the first ``examples`` of the batch, an unbiased estimate of its mean (with batch normalisation: of the mean
-        under the statistics of that part). ``direct`` [P, H]; without, plain products with the Hessian of any number H.
-        """
+        """By forward over reverse mode; with batch normalisation, under the statistics of those ``examples``."""
         theta = trace.theta.detach()
         x, y = trace.x[:, :examples], trace.y[:, :examples]
         noise = {site: drawn[:, :examples] for site, drawn in trace.noise.items()}
@@ -180,7 +152,6 @@ class StackedModule:
     def sgd_step_tangent(
         self, trace: Trace, z: Tensor, examples: int, *, direct: Tensor, strengths: Tensor, fade: float, rate: float
     ) -> None:
-        """z ← (I - η (∇²θ C + s)) ``fade`` z - η ``direct`` ∂_h ∇θ C in place."""
         z.mul_(fade)
         z_dot = self.tangent(trace, z, examples, direct)
         z_dot.addcmul_(penalty_strength(self.layout, strengths).unsqueeze(1), z)
@@ -188,7 +159,6 @@ class StackedModule:
 
     @torch.no_grad()
     def evaluate(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Clean mean cross-entropy and error of every member on shared data x [M, ...], y [M]: two tensors [P]."""
         loss = theta.new_zeros(len(theta))
         wrong = theta.new_zeros(len(theta))
         rows = max(1, EVALUATION_ROWS // len(theta))
@@ -204,10 +174,6 @@ class StackedModule:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(stream_key(seed, Stream.WEIGHTS))
             return self.factory().train()
-
-    def _only_penalised(self) -> bool:
-        layout = self.layout
-        return all(name.startswith("log10_l2") for name in layout.names) and not layout.custom
 
     def _losses(self, theta: Tensor, h: Tensor | None, x: Tensor, y: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         """C of every member [P] and the logits [P, B, classes]."""

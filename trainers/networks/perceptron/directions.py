@@ -25,16 +25,6 @@ class Factors:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Undo:
-    """How a layer's θ follows from the θ' at which w was taken: (θ' + η ∂C/∂θ) / keep, or θ' itself without factors."""
-
-    factors: Factors | None = None  # of ∂C/∂W
-    keep_weight: Tensor | float = 1.0  # 1 - η 10^λ, [P]
-    keep_bias: Tensor | float = 1.0
-    rate: float = 0.0  # η
-
-
-@dataclass(frozen=True, kw_only=True)
 class Formed:
     """One layer of w entry by entry."""
 
@@ -49,8 +39,8 @@ class Formed:
         """δ w."""
         return torch.bmm(delta, self.weight)
 
-    def dots(self, weight: Tensor, bias: Tensor, undo: Undo | None) -> list[Tensor]:
-        """<w, θ> over W and over b, [P] each."""
+    def dots(self, layer: int, weight: Tensor, bias: Tensor, since: Descent | None) -> list[Tensor]:
+        """<w, θ> over W and over b of this layer, [P] each."""
         return [(self.weight * weight).sum((1, 2)), (self.bias * bias).sum(1)]
 
 
@@ -62,7 +52,7 @@ class Factored:
     bias: Tensor  # [P, out], δ summed over the batch
     z: Tensor | None  # a W'ᵀ + b' with the W' and b' that w was taken at, right wherever δ is not 0, [P, B, out]
     bias_there: Tensor  # b' [P, out]
-    kept: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    grams: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)  # see :meth:`_gram`
 
     def times(self, a: Tensor) -> Tensor:
         """a wᵀ."""
@@ -72,31 +62,31 @@ class Factored:
         """δ w."""
         return torch.bmm(self._gram("delta", delta, self.factors.delta), self.factors.a)
 
-    def dots(self, weight: Tensor, bias: Tensor, undo: Undo | None) -> list[Tensor]:
-        """<w, θ> over W and over b, [P] each.
+    def dots(self, layer: int, weight: Tensor, bias: Tensor, since: Descent | None) -> list[Tensor]:
+        """<w, θ> over W and over b of this layer, [P] each.
 
-        In general this takes a product with W. With ``undo`` it takes none: <w, W'> = Σ δ ∘ a W'ᵀ = Σ δ ∘ (z - b'), and
-        <w, ∂C/∂W> = Σ (a₁ aᵀ) ∘ (δ₁ δᵀ) follows from Gram products that the sweeps along w need too.
+        In general this takes a product with W. It takes none where the step from θ to the θ' of w is known, because
+        θ = (θ' + η ∂C/∂θ) / (1 - η 10^λ). There <w, W'> = Σ δ ∘ a W'ᵀ = Σ δ ∘ (z - b'), and <w, ∂C/∂W> =
+        Σ (a₁ aᵀ) ∘ (δ₁ δᵀ) follows from Gram products that the sweeps along w need too.
         """
         delta = self.factors.delta
-        if undo is None or self.z is None:
-            return [
-                torch.bmm(self.factors.a, weight.transpose(1, 2)).mul_(delta).sum((1, 2)),
-                (self.bias * bias).sum(1),
-            ]
+        if since is None or self.z is None:
+            on_weight = torch.bmm(self.factors.a, weight.transpose(1, 2)).mul_(delta).sum((1, 2))
+            return [on_weight, (self.bias * bias).sum(1)]
         on_bias = (self.bias * self.bias_there).sum(1)
         on_weight = (delta * self.z).sum((1, 2)) - on_bias
-        if (step := undo.factors) is not None:
-            grams = self._gram("a", step.a, self.factors.a) * self._gram("delta", step.delta, delta)
-            on_weight = (on_weight + undo.rate * grams.sum((1, 2))) / undo.keep_weight
-            on_bias = (on_bias + undo.rate * (self.bias * step.delta.sum(1)).sum(1)) / undo.keep_bias
+        if since.trace is not None:
+            a, step_delta = since.trace.inputs[layer], since.trace.deltas[layer]
+            grams = self._gram("a", a, self.factors.a) * self._gram("delta", step_delta, delta)
+            on_weight = (on_weight + since.rate * grams.sum((1, 2))) / since.keep[:, 2 * layer]
+            on_bias = (on_bias + since.rate * (self.bias * step_delta.sum(1)).sum(1)) / since.keep[:, 2 * layer + 1]
         return [on_weight, on_bias]
 
     def _gram(self, kind: str, left: Tensor, right: Tensor) -> Tensor:
         """left rightᵀ [P, B, B]. The latest of its kind is kept, because the dots and the sweeps ask for the same."""
-        if kind not in self.kept or self.kept[kind][0] is not left:
-            self.kept[kind] = left, torch.bmm(left, right.transpose(1, 2))
-        return self.kept[kind][1]
+        if kind not in self.grams or self.grams[kind][0] is not left:
+            self.grams[kind] = left, torch.bmm(left, right.transpose(1, 2))
+        return self.grams[kind][1]
 
 
 LayerDirection = Formed | Factored
@@ -114,15 +104,5 @@ def gradient_direction(factors: Factors, z: Tensor | None, bias_there: Tensor) -
 
 def dots(w: Direction, layers: list[tuple[Tensor, Tensor]], since: Descent | None) -> Tensor:
     """Σ w_j θ_j over W and b of each layer of θ, [P, 2 · layers]; ``since`` led from θ to where w was taken."""
-    out: list[Tensor] = []
-    for layer, (part, (weight, bias)) in enumerate(zip(w, layers, strict=True)):
-        undo = None if since is None else Undo()
-        if since is not None and since.trace is not None:
-            undo = Undo(
-                factors=since.trace.factors(layer),
-                keep_weight=since.keep[:, 2 * layer],
-                keep_bias=since.keep[:, 2 * layer + 1],
-                rate=since.rate,
-            )
-        out += part.dots(weight, bias, undo)
-    return torch.stack(out, dim=1)
+    parts = enumerate(zip(w, layers, strict=True))
+    return torch.stack([dot for layer, (part, theta) in parts for dot in part.dots(layer, *theta, since)], dim=1)

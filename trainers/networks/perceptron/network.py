@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from trainers.config import ModelConfig
 from trainers.hyperparameters import Layout, Parameter
-from trainers.networks.base import Descent
+from trainers.networks.base import Descent, Draws
 from trainers.networks.perceptron import second_order
 from trainers.networks.perceptron.directions import Direction, Factors, Formed, dots, gradient_direction
 from trainers.networks.perceptron.trace import Layers, Trace, affine, linearise, log_softmax, logits_of
@@ -37,7 +36,7 @@ def parameters_of(input_size: int, hidden: tuple[int, ...], classes: int) -> tup
 
 
 class StackedMLP:
-    """P perceptrons side by side; every method takes θ as one tensor [P, N]."""
+    """P perceptrons side by side. See :class:`trainers.networks.base.Network`."""
 
     def __init__(self, model: ModelConfig, input_size: int, classes: int, layout: Layout) -> None:
         self.layout = layout
@@ -45,22 +44,17 @@ class StackedMLP:
         self.activation = model.activation
         self.parameters = parameters_of(input_size, model.hidden, classes)
         self.size = self.parameters[-1].stop
-        self.layers = len(model.hidden) + 1
-        self.noise_shapes: Sequence[tuple[int, ...] | None] = [
-            (width,) if column is not None else None
-            for width, column in zip(
-                (input_size, *model.hidden), (layout.input_noise, *layout.hidden_noise), strict=True
-            )
-        ]
+        widths = zip((input_size, *model.hidden), layout.noise, strict=True)
+        self.noise_shapes: list[tuple[int, ...] | None] = [(w,) if column is not None else None for w, column in widths]
 
     @property
     def example_size(self) -> int:
-        """About how many numbers a traced example takes: x and a_0, and a, z, φ' and δ of every layer."""
+        """X and a_0, and a, z, φ' and δ of every layer."""
         inputs, *widths = [p.shape[1] for p in self.parameters[::2]] + [self.classes]
         return 2 * inputs + 4 * sum(widths)
 
     def initial(self, seed: int) -> Tensor:
-        """θ of one member, [N] in float64: uniform in ±1/√fan_in, as ``torch.nn.Linear`` does by default."""
+        """Uniform in ±1/√fan_in, as ``torch.nn.Linear`` does by default."""
         draw = generator(seed, Stream.WEIGHTS)
         parts = []
         for weight, bias in zip(self.parameters[::2], self.parameters[1::2], strict=True):
@@ -75,37 +69,22 @@ class StackedMLP:
         return list(zip(weights, parts[1::2], strict=True))
 
     def linearise(
-        self,
-        theta: Tensor,
-        x: Tensor,
-        y: Tensor,
-        h: Tensor | None = None,
-        noise: list[Tensor | None] | None = None,
-        mirrored: bool = False,
+        self, theta: Tensor, x: Tensor, y: Tensor, h: Tensor | None = None, noise: Draws = (), mirrored: bool = False
     ) -> Trace:
-        """One forward and backward pass over batches x [P, B, d], y [P, B]; without ``h`` and ``noise`` it is clean.
-
-        ``mirrored`` takes each example a second time with -ε; such a trace is for tangents only.
-        """
-        layout = self.layout
-        noise = noise or [None] * self.layers
-        columns = (layout.input_noise, *layout.hidden_noise)
-        smoothing = None if h is None or layout.label_smoothing is None else h[:, layout.label_smoothing, None, None]
+        layers, noise, label = self.views(theta), noise or [None] * len(self.layout.noise), self.layout.label_smoothing
+        smoothing = None if h is None or label is None else h[:, label, None, None]
         stds = [
             None if h is None or epsilon is None else h[:, column, None, None]
-            for column, epsilon in zip(columns, noise, strict=True)
+            for column, epsilon in zip(self.layout.noise, noise, strict=True)
         ]
-        layers = self.views(theta)
         return linearise(
             layers, self.activation, x=x, labels=y, noise=noise, stds=stds, smoothing=smoothing, mirrored=mirrored
         )
 
     def loss(self, trace: Trace) -> Tensor:
-        """Mean cross-entropy of the traced batch against the labels, [P]."""
         return -log_softmax(trace.logits).gather(2, trace.labels.unsqueeze(2)).mean((1, 2))
 
     def gradient(self, trace: Trace) -> Tensor:
-        """∇θ C of the traced batch, [P, N]."""
         out = trace.logits.new_empty(len(trace.labels), self.size)
         for (weight, bias), a, delta in zip(self.views(out), trace.inputs, trace.deltas, strict=True):
             torch.bmm(delta.transpose(1, 2), a, out=weight)
@@ -113,7 +92,7 @@ class StackedMLP:
         return out
 
     def sgd_step(self, theta: Tensor, trace: Trace, strength: Tensor, rate: float, out: Tensor) -> None:
-        """θ - η (∇θ C + s θ) = (1 - η s) θ - η δᵀ a into ``out``, s the strength of the penalty; ∇θ C is not formed."""
+        """(1 - η s) θ - η δᵀ a; ∇θ C is not formed."""
         torch.mul(theta, 1 - rate * strength, out=out)
         layers = trace.layers if out is theta else self.views(out)
         for (weight, bias), a, delta in zip(layers, trace.inputs, trace.deltas, strict=True):
@@ -121,7 +100,6 @@ class StackedMLP:
             bias.sub_(delta.sum(1), alpha=rate)
 
     def scaled_gradient(self, trace: Trace, scale: Tensor | float) -> Direction:
-        """scale ∘ ∇θ C of the traced batch as a direction."""
         if isinstance(scale, Tensor):
             return self.direction(scale * self.gradient(trace))
         # δ is 0 where φ'(z) = 0, so that of a rectified z φ(z) serves as well; tanh leaves nothing of z.
@@ -132,38 +110,25 @@ class StackedMLP:
         ]
 
     def direction(self, w: Tensor) -> Direction:
-        """The direction w [P, N]."""
         return [Formed(weight=weight, bias=bias) for weight, bias in self.views(w)]
 
     def dots(self, theta: Tensor, w: Direction, since: Descent | None = None) -> Tensor:
-        """Σ w_j θ_j over each of the K parameter tensors, [P, K]; to know the step from θ to w spares products."""
+        """To know the step from θ to where w was taken spares products."""
         return dots(w, self.views(theta), since)
 
     def mixed_vjp(self, trace: Trace, w: Direction) -> Tensor:
-        """<w, ∂_h ∇θ C> for every noise and smoothing column, [P, H]; 0 in the λ columns."""
         return second_order.mixed_vjp(trace, w, self.layout)
 
     def tangent(self, trace: Trace, z: Tensor, examples: int, direct: Tensor | None) -> Tensor:
-        """∇²θ C z_h + ``direct``_h ∂_h ∇θ C for each of H directions z [P, H, N].
-
-        On the first ``examples`` of the batch, an unbiased estimate of its mean. ``direct`` [P, H]; without, plain
-        Hessian-vector products of any number H. The λ columns get no direct part here.
-        """
         out = torch.empty_like(z)
-        out_views = self.views(out.view(-1, self.size))
-        for part in second_order.tangents(
-            trace, self.views(z.view(-1, self.size)), examples, self.layout, direct=direct
-        ):
-            part.add_to(*out_views[part.layer], beta=0, alpha=1)
+        layers, out_layers = self.views(z.view(-1, self.size)), self.views(out.view(-1, self.size))
+        for part in second_order.tangents(trace, layers, examples, self.layout, direct=direct):
+            part.add_to(*out_layers[part.layer], beta=0, alpha=1)
         return out
 
     def sgd_step_tangent(
         self, trace: Trace, z: Tensor, examples: int, *, direct: Tensor, strengths: Tensor, fade: float, rate: float
     ) -> None:
-        """z_h ← (I - η (∇²θ C + s)) ``fade`` z_h - η ``direct``_h ∂_h ∇θ C, in place on z [P, H, N].
-
-        This is the tangent of :meth:`sgd_step` at the trace's θ, but for the direct part of the λs.
-        """
         layers = self.views(z.view(-1, self.size))
         keep = (fade * (1 - rate * strengths)).repeat_interleave(z.shape[1], 0)
         for part in second_order.tangents(trace, layers, examples, self.layout, direct=direct, fade=fade):
@@ -173,7 +138,6 @@ class StackedMLP:
             part.add_to(weight, bias, beta=1, alpha=-rate)
 
     def evaluate(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Clean mean cross-entropy and error of every member on shared data x [M, d], y [M]: two tensors [P]."""
         loss = theta.new_zeros(len(theta))
         wrong = theta.new_zeros(len(theta))
         rows = max(1, EVALUATION_ROWS // len(theta))

@@ -40,7 +40,7 @@ def mixed_vjp(trace: Trace, w: Direction, layout: Layout) -> Tensor:
     delta_dot = _softmax_dot(trace.probabilities, z_dots[-1]).div_(batch)
     for layer in range(last, -1, -1):
         weight, delta = trace.layers[layer][0], trace.deltas[layer]
-        column, epsilon = _noise_column(layout, layer), trace.noise[layer]
+        column, epsilon = layout.noise[layer], trace.noise[layer]
         if layer == 0:
             if column is not None and epsilon is not None:  # <δ̇ W + δ w, ε> without forming the 784-wide product
                 along = torch.bmm(epsilon, weight.transpose(1, 2)).mul_(delta_dot)
@@ -62,7 +62,7 @@ class LayerTangent:
     layer: int
     factors: list[tuple[Tensor, Tensor]]  # l [P·H, m, out]; r [P·H, m, in], or [P, m, in] where the directions share it
     bias: Tensor  # [P·H, out]
-    own: tuple[int, Tensor, Tensor] | None = None  # one direction has lᵀ r besides: which, l [P, m, out], r [P, m, in]
+    own: tuple[int, Tensor, Tensor] | None = None  # one direction's further lᵀ r: which, l [P, m, out], r [P, m, in]
 
     def add_to(self, weight: Tensor, bias: Tensor, beta: float, alpha: float) -> None:
         """``beta`` times what is there plus ``alpha`` times the tangents, in place on [P·H, out, in] and [P·H, out]."""
@@ -113,7 +113,7 @@ class _Sweep:
 
     def noise(self, layer: int) -> tuple[int, Tensor] | None:
         """The column whose noise acts on a_l, and its ε; None where no direct part is wanted of it."""
-        column, epsilon = _noise_column(self.layout, layer), self.trace.noise[layer]
+        column, epsilon = self.layout.noise[layer], self.trace.noise[layer]
         if self.direct is None or column is None or epsilon is None:
             return None
         return column, self.part(epsilon)
@@ -211,11 +211,6 @@ def _first_tangent(sweep: _Sweep, delta_dot: Tensor, inputs: Tensor, scale: floa
 def _split(t: Tensor, members: int) -> list[Tensor]:
     """[P·H, ...] as H views [P, ...]."""
     return list(t.view(members, -1, *t.shape[1:]).unbind(1))
-
-
-def _noise_column(layout: Layout, layer: int) -> int | None:
-    """The column of the noise on a_l."""
-    return layout.hidden_noise[layer - 1] if layer else layout.input_noise
 
 
 def _softmax_dot(p: Tensor, z_dot: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainers.networks.perceptron.directions import Factors
 from trainers.networks.perceptron.mirror import Mirror, mirrored_affine
 
 Layers = list[tuple[Tensor, Tensor]]  # W [M, out, in] and b [M, out] of each layer
@@ -34,10 +33,6 @@ class Trace:
     layers: Layers  # views of the θ that it was taken at
     activation: str
     mirror: Mirror | None  # if there is one, inputs[0] is x with ε below it; all else is of x + n ε and x - n ε
-
-    def factors(self, layer: int) -> Factors:
-        """Those of ∂C/∂W_l."""
-        return Factors(a=self.inputs[layer], delta=self.deltas[layer])
 
 
 def linearise(

@@ -30,7 +30,7 @@ def test_both_forms_give_the_same_products():
     torch.testing.assert_close(factored.bias, formed.bias, **CLOSE)
     torch.testing.assert_close(factored.times(a), formed.times(a), **CLOSE)
     torch.testing.assert_close(factored.back(delta), formed.back(delta), **CLOSE)
-    for found, wanted in zip(factored.dots(weight, bias, None), formed.dots(weight, bias, None), strict=True):
+    for found, wanted in zip(factored.dots(0, weight, bias, None), formed.dots(0, weight, bias, None), strict=True):
         torch.testing.assert_close(found, wanted, **CLOSE)
 
 

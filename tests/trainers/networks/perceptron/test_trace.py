@@ -36,8 +36,6 @@ def test_a_trace_has_every_layers_input_slope_and_delta(activation):
         strict=True,
     ):
         torch.testing.assert_close(ours, wanted.detach(), **CLOSE)
-    assert found.factors(1).a is found.inputs[1]
-    assert found.factors(1).delta is found.deltas[1]
 
 
 @each_kind
