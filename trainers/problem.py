@@ -41,13 +41,13 @@ def load_problem(config: TrainConfig, device: str = "cpu") -> Problem:
 def build_problem(config: TrainConfig, split: Split, device: str = "cpu") -> Problem:
     """The same from a split already loaded."""
     dtype = {"float32": torch.float32, "float64": torch.float64}[config.dtype]
+    closed_form = config.model.name == "mlp" and not config.hyperparameters.custom
 
     def pair(x: object, y: object) -> tuple[Tensor, Tensor]:
         inputs = torch.as_tensor(x).to(device, dtype)
-        return (inputs.flatten(1) if flat else inputs), torch.as_tensor(y).to(device)
+        return (inputs.flatten(1) if closed_form else inputs), torch.as_tensor(y).to(device)
 
-    flat = config.model.name == "mlp" and not config.hyperparameters.custom
-    network, layout = _network(config, split, flat)
+    network, layout = _network(config, split, closed_form)
     return Problem(
         t1=pair(split.t1_x, split.t1_y),
         t2=pair(split.t2_x, split.t2_y),

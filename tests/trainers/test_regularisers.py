@@ -126,10 +126,7 @@ def test_an_augmentation_that_hurts_is_tuned_away_from_every_start():
         ("wrong_shape", "augment returned the shape [4, 1, 3, 4]: must be [4, 1, 4, 4]"),
         ("wrong_scalar", "penalty returned the shape [2, 1, 3, 3]: must be []"),
         ("missing", "hyperparameters.custom = 'tests.trainers.regularisers:missing': cannot be imported"),
-        (
-            "jitter_contrast",
-            ("jitter_contrast", "jitter_contrast': must be a trainers.hyperparameters.Regulariser, not function"),
-        ),
+        ("jitter_contrast", "jitter_contrast': must be a trainers.hyperparameters.Regulariser, not function"),
     ],
 )
 def test_what_cannot_be_tuned_is_refused_by_name(name, reason):

@@ -20,7 +20,7 @@ class T1T2(Estimator):
         network, descent = self.task.network, None
         # Before the first outer step the hyperparameters may lie outside their boxes.
         if move.gradient is None and t2.number > 1 and undoable(self.task, step.rate):
-            descent = Descent(trace=step.trace, keep=1 - step.rate * step.values.strengths, rate=step.rate)
+            descent = Descent(trace=step.trace, strengths=step.values.strengths, rate=step.rate)
         trace = network.linearise(move.theta, t2.x, t2.y)
         w = network.scaled_gradient(trace, sensitivity(self.task, step, move))
         return negative_mixed_vjp(self.task, step, w, descent)
@@ -37,7 +37,7 @@ class T1T2AtTheta(Estimator):
         network = self.task.network
         trace = network.linearise(step.theta, t2.x, t2.y)
         w = network.scaled_gradient(trace, sensitivity(self.task, step, move))
-        return negative_mixed_vjp(self.task, step, w, Descent(trace=None, keep=step.values.strengths, rate=0.0))
+        return negative_mixed_vjp(self.task, step, w, Descent(strengths=step.values.strengths))
 
 
 def sensitivity(task: Task, step: Step, move: Move) -> Tensor | float:

@@ -23,9 +23,9 @@ Draws = Sequence[Tensor | None]  # ε [P, B, ...] of each noise site; None where
 class Descent:
     """A step of SGD, θ' = (1 - η 10^λ) θ - η ∇θ C. Where ``trace`` is None there was no step, and θ' = θ."""
 
-    trace: Any  # of the batch, at θ
-    keep: Tensor  # 1 - η 10^λ for each parameter tensor, [P, K]
-    rate: float  # η
+    trace: Any = None  # of the batch, at θ
+    strengths: Tensor  # 10^λ of each parameter tensor, [P, K]
+    rate: float = 0.0  # η
 
 
 class Network(Protocol):

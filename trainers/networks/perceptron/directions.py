@@ -77,9 +77,10 @@ class Factored:
         on_weight = (delta * self.z).sum((1, 2)) - on_bias
         if since.trace is not None:
             a, step_delta = since.trace.inputs[layer], since.trace.deltas[layer]
+            keep = 1 - since.rate * since.strengths[:, 2 * layer : 2 * layer + 2]  # of W and of b
             grams = self._gram("a", a, self.factors.a) * self._gram("delta", step_delta, delta)
-            on_weight = (on_weight + since.rate * grams.sum((1, 2))) / since.keep[:, 2 * layer]
-            on_bias = (on_bias + since.rate * (self.bias * step_delta.sum(1)).sum(1)) / since.keep[:, 2 * layer + 1]
+            on_weight = (on_weight + since.rate * grams.sum((1, 2))) / keep[:, 0]
+            on_bias = (on_bias + since.rate * (self.bias * step_delta.sum(1)).sum(1)) / keep[:, 1]
         return [on_weight, on_bias]
 
     def _gram(self, kind: str, left: Tensor, right: Tensor) -> Tensor:

@@ -55,8 +55,8 @@ def test_a_step_can_be_undone_in_the_dots(activation, scope, size, batch, seed, 
     after = torch.empty_like(c.theta)
     c.network.sgd_step(c.theta, trace, strength, 0.3, out=after)
     torch.testing.assert_close(after, c.theta - 0.3 * (c.network.gradient(trace) + strength * c.theta), **CLOSE)
-    stepped = Descent(trace=trace, keep=1 - 0.3 * strengths, rate=0.3)
-    for theta, since in ((after, stepped), (c.theta, Descent(trace=None, keep=strengths, rate=0.0))):
+    stepped = Descent(trace=trace, strengths=strengths, rate=0.3)
+    for theta, since in ((after, stepped), (c.theta, Descent(strengths=strengths))):
         clean = c.network.linearise(theta, c.x.flip(1), c.y)
         products = 0.7 * c.network.gradient(clean) * c.theta
         wanted = torch.stack([products[:, p.start : p.stop].sum(1) for p in c.network.parameters], 1)
