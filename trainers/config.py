@@ -80,9 +80,8 @@ class Range:
     one to each of ``l2_groups``. For ``log10_l2`` a layer is a weight-bearing layer, its bias included; for
     ``hidden_noise_std`` a hidden layer; all others are tied.
 
-    ``coordinate``: what the outer step adds to. ``variance`` moves the square of a noise's standard deviation n0, by
-    dC2/dn0² = dC2/dn0 / (2 n0). At n0 = 0 the derivative dC2/dn0 vanishes, because ε and -ε have one law, so that a
-    noise that has come down to 0 would stay there. The derivative by n0² does not vanish.
+    ``coordinate``: ``variance`` moves the square of a noise's standard deviation n0, by dC2/dn0² = dC2/dn0 / (2 n0).
+    At n0 = 0 this does not vanish, but dC2/dn0 does, because ε and -ε have one law: a noise of 0 would stay 0.
     """
 
     low: Annotated[float, "the lower end of the box"]

@@ -97,8 +97,7 @@ class StackedModule:
         return Trace(x=x, y=y, h=h, noise=draws, theta=at, losses=losses, logits=logits.detach())
 
     def loss(self, trace: Trace) -> Tensor:
-        log_p = torch.log_softmax(trace.logits, 2)
-        return -log_p.gather(2, trace.y.unsqueeze(2)).mean((1, 2))
+        return -torch.log_softmax(trace.logits, 2).gather(2, trace.y.unsqueeze(2)).mean((1, 2))
 
     def gradient(self, trace: Trace) -> Tensor:
         """The caller may write into it, but not into θ before."""
@@ -159,8 +158,7 @@ class StackedModule:
 
     @torch.no_grad()
     def evaluate(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        loss = theta.new_zeros(len(theta))
-        wrong = theta.new_zeros(len(theta))
+        loss, wrong = theta.new_zeros(2, len(theta))
         rows = max(1, EVALUATION_ROWS // len(theta))
         statistics = func.vmap(self.run_loss.statistics_at)(theta)
         for xs, ys in zip(torch.split(x, rows), torch.split(y, rows), strict=True):

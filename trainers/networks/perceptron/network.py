@@ -138,8 +138,7 @@ class StackedMLP:
             part.add_to(weight, bias, beta=1, alpha=-rate)
 
     def evaluate(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        loss = theta.new_zeros(len(theta))
-        wrong = theta.new_zeros(len(theta))
+        loss, wrong = theta.new_zeros(2, len(theta))
         rows = max(1, EVALUATION_ROWS // len(theta))
         for xs, ys in zip(torch.split(x, rows), torch.split(y, rows), strict=True):
             a = xs.expand(len(theta), *xs.shape)

@@ -90,7 +90,6 @@ class _Sweep:
     direct: Tensor | None  # [P, H]
     fade: float
     members: int  # P
-    directions: int  # H
     m: int
 
     def part(self, t: Tensor) -> Tensor:
@@ -99,12 +98,12 @@ class _Sweep:
 
     def each(self, t: Tensor) -> Tensor:
         """The first m examples for each direction, [P, B, d] → [P·H, m, d]."""
-        part = self.part(t)
-        return part.unsqueeze(1).expand(self.members, self.directions, *part.shape[1:]).flatten(0, 1)
+        directions = len(self.z[0][0]) // self.members
+        return self.part(t).unsqueeze(1).expand(-1, directions, -1, -1).flatten(0, 1)
 
     def fold(self, t: Tensor) -> Tensor:
         """[P·H, m, d] → [P, H·m, d]: one product with the member's own weights."""
-        return t.view(self.members, self.directions * self.m, -1)
+        return t.view(self.members, -1, t.shape[2])
 
     def weights(self, column: int) -> Tensor:
         """How much the direct part of a hyperparameter counts, [P, 1, 1]."""
@@ -129,10 +128,7 @@ def tangents(
     term; None leaves it out. The λ columns get no direct part here. Of a mirrored trace, ``examples`` are all.
     """
     members = len(trace.labels)
-    directions = len(z[0][0]) // members
-    sweep = _Sweep(
-        trace=trace, z=z, layout=layout, direct=direct, fade=fade, members=members, directions=directions, m=examples
-    )
+    sweep = _Sweep(trace=trace, z=z, layout=layout, direct=direct, fade=fade, members=members, m=examples)
     # The first inputs, as a rule the widest, are the same for all directions and are not copied for each.
     inputs = [sweep.part(trace.inputs[0]), *map(sweep.each, trace.inputs[1:])]
     z_dots, a_dots = _forward(sweep, inputs)
