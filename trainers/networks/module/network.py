@@ -64,20 +64,16 @@ class StackedModule:
         sites = check_forward(config, module, statistics, sample, classes)
         self.parameters = parameters_of(module)
         self.size = self.parameters[-1].stop
-        self.layout = lay_out(config.hyperparameters, self.parameters, len(sites))
-        sizes = zip((shape, *sites.values()), self.layout.noise, strict=True)
+        self.layout = layout = lay_out(config.hyperparameters, self.parameters, len(sites))
+        sizes = zip((shape, *sites.values()), layout.noise, strict=True)
         self.noise_shapes = [size if column is not None else None for size, column in sizes]
-        self.noise_shapes += [shape for _, custom in self.layout.custom if custom.augment]
+        self.noise_shapes += [shape for _, custom in layout.custom if custom.augment]
         self.example_size = numbers_of_an_example(module, statistics, sample)
+        hidden = [module.get_submodule(name) for name in sites]
         self.run_loss = RunLoss(
-            module=module,
-            parameters=self.parameters,
-            layout=self.layout,
-            sites=[module.get_submodule(name) for name in sites],
-            statistics=statistics,
-            sample=sample,
+            module=module, parameters=self.parameters, layout=layout, sites=hidden, statistics=statistics, sample=sample
         )
-        check_derivatives(config, self, layout=self.layout, sample=sample, classes=classes, tangents=tangents)
+        check_derivatives(config, self, layout=layout, sample=sample, classes=classes, tangents=tangents)
 
     def initial(self, seed: int) -> Tensor:
         """What the module's own initialisation draws from this seed."""

@@ -39,9 +39,7 @@ class StackedMLP:
     """P perceptrons side by side. See :class:`trainers.networks.base.Network`."""
 
     def __init__(self, model: ModelConfig, input_size: int, classes: int, layout: Layout) -> None:
-        self.layout = layout
-        self.classes = classes
-        self.activation = model.activation
+        self.layout, self.activation = layout, model.activation
         self.parameters = parameters_of(input_size, model.hidden, classes)
         self.size = self.parameters[-1].stop
         widths = zip((input_size, *model.hidden), layout.noise, strict=True)
@@ -49,9 +47,8 @@ class StackedMLP:
 
     @property
     def example_size(self) -> int:
-        """X and a_0, and a, z, φ' and δ of every layer."""
-        inputs, *widths = [p.shape[1] for p in self.parameters[::2]] + [self.classes]
-        return 2 * inputs + 4 * sum(widths)
+        """Those of x and a_0, and of a, z, φ' and δ of every layer."""
+        return 2 * self.parameters[0].shape[1] + 4 * sum(bias.shape[0] for bias in self.parameters[1::2])
 
     def initial(self, seed: int) -> Tensor:
         """Uniform in ±1/√fan_in, as ``torch.nn.Linear`` does by default."""
