@@ -127,6 +127,13 @@ def pairs(runs: pd.DataFrame, first: str, second: str, model: str | None = None)
     return sides[0].join(sides[1], how="inner").sort_index().reset_index()
 
 
+def thinned(frame: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most ``most`` rows, evenly spaced in the frame's order: fair, as configurations are random draws already."""
+    if len(frame) <= most:
+        return frame
+    return frame.iloc[np.linspace(0, len(frame) - 1, most).round().astype(int)]
+
+
 def missing_arms(runs: pd.DataFrame, *arms: str, model: str | None = None) -> NotComputable | None:
     """Why a comparison of ``arms`` is not possible, or None where every arm has a run with a result."""
     chosen = runs[(runs["status"] == "completed") & ((runs["model"] == model) | (model is None))]

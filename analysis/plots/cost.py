@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from analysis.frames import thinned
 from analysis.plots import style
-from analysis.plots.split import thinned
 
 SLIDES_RATIO = 1.12  # the slides' "2 s (12 %)"
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import ArrayLike
 
-from analysis.frames import Floats
+from analysis.frames import Floats, thinned
 from analysis.plots import style
 from analysis.statistics.diagonal import Diagonal
 from analysis.statistics.improvement import OUTCOMES, outcomes
@@ -19,7 +19,7 @@ from analysis.statistics.improvement import OUTCOMES, outcomes
 COLOURS = dict(zip(OUTCOMES, (style.BLUE, style.GREEN, style.GREY, style.VERMILLION), strict=True))
 MARKERS = dict(zip(OUTCOMES, "o^sv", strict=True))
 WIDE = 2.5  # losses that span a larger factor are drawn on logarithmic axes
-MOST_POINTS = 3000  # a scatter draws no more; every number beside it counts all
+MOST_POINTS = 3000  # of one scatter: a picture of a million runs stays small; every number beside it counts all
 _DOT: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.5, "zorder": 3}
 _ARM_WORDS = {
     "initial": "initial hyperparameters",
@@ -27,13 +27,6 @@ _ARM_WORDS = {
     "rerun": "retrained with T1-T2's values",
     "grid": "grid",
 }
-
-
-def thinned(frame: pd.DataFrame, most: int = MOST_POINTS) -> pd.DataFrame:
-    """At most ``most`` rows, evenly spaced in the frame's order, so that a picture of a million runs stays small."""
-    if len(frame) <= most:
-        return frame
-    return frame.iloc[np.linspace(0, len(frame) - 1, most).round().astype(int)]
 
 
 def split_scatter(
@@ -53,7 +46,7 @@ def split_scatter(
     x, y = pairs[f"{metric}_{first}"].to_numpy(dtype=float), pairs[f"{metric}_{second}"].to_numpy(dtype=float)
     low, high = _limits(np.r_[x, y, threshold])
     kind = np.array(OUTCOMES)[outcomes(x, y, threshold)]
-    shown = thinned(pd.DataFrame({"x": x, "y": y, "kind": kind}).fillna({"x": high, "y": high}))
+    shown = thinned(pd.DataFrame({"x": x, "y": y, "kind": kind}).fillna({"x": high, "y": high}), MOST_POINTS)
     rows = table.set_index("outcome")
     for outcome in OUTCOMES:
         part = shown[shown["kind"] == outcome]
@@ -208,7 +201,7 @@ def bland_altman_plot(
 
 
 def _by_model(ax: Axes, frame: pd.DataFrame, x: str, y: str, legend: bool = True) -> None:
-    shown = thinned(frame)
+    shown = thinned(frame, MOST_POINTS)
     for (model, part), (colour, marker, _) in zip(shown.groupby("model", sort=False), style.SERIES, strict=False):
         dots = ax.scatter(part[x], part[y], s=24, c=colour, marker=marker, **_DOT)
         dots.set(rasterized=len(shown) > 500, label=str(model) if legend else None)

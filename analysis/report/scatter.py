@@ -32,7 +32,7 @@ def scatter_json(views: Sequence[StudyView]) -> str:
 
 
 def _panels(view: StudyView, several: bool) -> list[dict[str, Any]]:
-    names = list(view.boxes)
+    names = list(view.study.boxes)
     panels = []
     for model in view.study.models if names else ():
         online = view.online(model)
@@ -55,8 +55,8 @@ def _panels(view: StudyView, several: bool) -> list[dict[str, Any]]:
                 "names": names,
                 "note": note,
                 "labels": [style.hyperparameter_label(h) for h in names],
-                "box": [list(view.boxes[h]) for h in names],
-                "surfaces": _surfaces(region, view.boxes, names),
+                "box": [list(view.study.boxes[h]) for h in names],
+                "surfaces": _surfaces(region, view.study.boxes, names),
                 "bands": _bands(region),
                 **_runs(view, model, online, names, region),
             }
@@ -128,7 +128,9 @@ def _runs(
                 "end": _numbers(end),
                 "arms": results,
                 "inside": [None, None] if inside is None else inside[place],
-                "clamped": [bool(on_clamp(np.asarray(v), view.boxes[h])) for v, h in zip(end, names, strict=True)],
+                "clamped": [
+                    bool(on_clamp(np.asarray(v), view.study.boxes[h])) for v, h in zip(end, names, strict=True)
+                ],
                 "steps": step_lists.index(steps),
                 "t2_path": t2_path,
                 "path": [

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import frames
-from analysis.frames import Boxes, NotComputable, missing_arms
+from analysis.frames import NotComputable, missing_arms, thinned
 from analysis.statistics.region import Region
 from analysis.statistics.summary import Summary
 from analysis.study import Study
@@ -34,11 +34,6 @@ class StudyView:
         """The runs table with tied hyperparameters."""
         return frames.tie_layers(self.study.runs)
 
-    @cached_property
-    def boxes(self) -> Boxes:
-        """Hyperparameter -> (low, high), those that vary at all."""
-        return {h: box for h, box in self.study.boxes.items() if box[0] < box[1]}
-
     @property
     def regions(self) -> dict[str, Region | NotComputable]:
         """Model -> its optimal region by T2 loss."""
@@ -60,7 +55,7 @@ class StudyView:
 
     def online(self, model: str) -> pd.DataFrame:
         """The online runs of ``model`` that have an end, tied: at most ``most_runs``, evenly spaced over the plan."""
-        return sample(self.all_online(model), self.most_runs)
+        return thinned(self.all_online(model), self.most_runs)
 
     def all_online(self, model: str) -> pd.DataFrame:
         """Every online run of ``model`` that did not fail."""
@@ -90,12 +85,5 @@ class StudyView:
 
     def paths(self, model: str, most: int | None = None) -> pd.DataFrame:
         """The sampled trajectories of ``model``, of at most ``most`` runs."""
-        ids = sample(self.online(model), most or self.most_runs)["run_id"]
+        ids = thinned(self.online(model), most or self.most_runs)["run_id"]
         return self.trajectories[self.trajectories["run_id"].isin(ids)]
-
-
-def sample(frame: pd.DataFrame, most: int) -> pd.DataFrame:
-    """At most ``most`` rows, evenly spaced in the order of the plan: configurations are random draws already."""
-    if len(frame) <= most:
-        return frame
-    return frame.iloc[np.linspace(0, len(frame) - 1, most).round().astype(int)]

@@ -115,6 +115,4 @@ def _compare(
 def _best_cell(study: Study, region: Region) -> float:
     """Mean test loss of the region's best cell, which was chosen on T2; NaN where this study has no grid of its own."""
     grid = study.runs[(study.runs["arm"] == "grid") & (study.runs["model"] == region.model)]
-    cells = region.cells
-    cell = cells.loc[(cells[list(region.best)] == pd.Series(region.best)).all(axis=1), "cell"].iloc[0]
-    return float(grid.loc[grid["config_index"] == cell, "test_loss"].mean())
+    return float(grid.loc[grid["config_index"] == region.best_index, "test_loss"].mean())

@@ -24,7 +24,7 @@ from analysis.frames import (
     scaled,
     tie_layers,
 )
-from analysis.statistics.intervals import Estimate, bootstrap, wilson
+from analysis.statistics.intervals import Estimate, bootstrap, ratio, wilson
 from analysis.statistics.records import Row, framed
 from analysis.statistics.region import Region
 from analysis.statistics.surface import Surface, directions
@@ -109,8 +109,7 @@ def _iqr(x: Floats, axis: int) -> Floats:
 
 
 def _shrinkage(spread: Callable[[Floats, int], Floats], start: Floats, end: Floats, axis: int = -1) -> Floats:
-    below = spread(start, axis)
-    return np.asarray(np.divide(spread(end, axis), below, out=np.full(below.shape, np.nan), where=below > 0))
+    return ratio(spread(end, axis), spread(start, axis))
 
 
 @dataclass(frozen=True, kw_only=True)

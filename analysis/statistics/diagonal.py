@@ -9,7 +9,7 @@ import pandas as pd
 from statsmodels.stats.weightstats import ttost_paired
 
 from analysis.frames import IDENTITY, Floats, NotComputable, missing_arms, pairs
-from analysis.statistics.intervals import Estimate, bootstrap
+from analysis.statistics.intervals import Estimate, bootstrap, ratio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,7 @@ def lin_concordance(x: Floats, y: Floats, axis: int = -1) -> Floats:
     """Lin's concordance correlation 2·s_xy / (s_x² + s_y² + (mean x - mean y)²), with 1/n moments as in Lin (1989)."""
     mx, my = x.mean(axis=axis, keepdims=True), y.mean(axis=axis, keepdims=True)
     covariance = ((x - mx) * (y - my)).mean(axis=axis)
-    below = x.var(axis=axis) + y.var(axis=axis) + ((mx - my) ** 2).squeeze(axis=axis)
-    return np.asarray(np.divide(2 * covariance, below, out=np.full(np.shape(below), np.nan), where=below > 0))
+    return ratio(2 * covariance, x.var(axis=axis) + y.var(axis=axis) + ((mx - my) ** 2).squeeze(axis=axis))
 
 
 def bland_altman(

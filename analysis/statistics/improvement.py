@@ -161,8 +161,7 @@ def against_best_cell(
     if absent:
         return absent
     grid = one_arm(runs, region.model, "grid", completed=True)
-    cell = region.cells.loc[(region.cells[list(region.best)] == pd.Series(region.best)).all(axis=1), "cell"].iloc[0]
-    at_best = grid.loc[grid["config_index"] == cell, metric].to_numpy(dtype=float)
+    at_best = grid.loc[grid["config_index"] == region.best_index, metric].to_numpy(dtype=float)
     values = one_arm(runs, region.model, arm, completed=True)[metric].to_numpy(dtype=float)
     noise = float(np.sqrt(grid.groupby("config_index")[metric].var().median()))
     if not np.isfinite(noise):

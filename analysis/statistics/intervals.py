@@ -34,6 +34,17 @@ def unknown(n: int = 0) -> Estimate:
     return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), n=n)
 
 
+def middle(value: float, draws: Floats, n: int) -> Estimate:
+    """``value`` with the interval that holds the middle 95 % of ``draws``."""
+    low, high = np.quantile(draws, [0.025, 0.975]).tolist()
+    return Estimate(value=value, low=low, high=high, n=n)
+
+
+def ratio(above: Floats, below: Floats) -> Floats:
+    """``above`` over ``below``, and NaN where ``below`` is not positive."""
+    return np.asarray(np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0))
+
+
 def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     """The share ``successes`` / ``n`` with its Wilson (1927) score interval; NaN where n = 0."""
     if n == 0:

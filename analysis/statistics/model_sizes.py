@@ -12,7 +12,7 @@ import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
 from analysis.frames import Floats, NotComputable, hyperparameters, positions, scaled, tie_layers
-from analysis.statistics.intervals import Estimate, bootstrap
+from analysis.statistics.intervals import Estimate, bootstrap, middle
 from analysis.statistics.records import Row, bounded, framed
 from analysis.statistics.region import Region
 
@@ -96,19 +96,13 @@ def _compare(runs: pd.DataFrame, a: Region, b: Region, seed: int, permutations: 
     return ModelPair(
         first=a.model,
         second=b.model,
-        jaccard=_middle(_overlap(a, b), _jaccard(drawn[0][0], drawn[1][0])),
+        jaccard=middle(_overlap(a, b), _jaccard(drawn[0][0], drawn[1][0]), _DRAWS),
         shift=float(np.linalg.norm(shift)),
-        shifts={h: _middle(float(shift[i]), shifts[:, i]) for i, h in enumerate(a.surface.names)},
+        shifts={h: middle(float(shift[i]), shifts[:, i], _DRAWS) for i, h in enumerate(a.surface.names)},
         n_ends=ends[0],
         end_shifts=ends[1],
         **_permutation(runs, a, b, seed, permutations),
     )
-
-
-def _middle(value: float, draws: Floats) -> Estimate:
-    """``value`` with the interval that holds the middle 95 % of ``draws``."""
-    low, high = np.quantile(draws, [0.025, 0.975]).tolist()
-    return Estimate(value=value, low=low, high=high, n=len(draws))
 
 
 def _overlap(a: Region, b: Region) -> float:
@@ -124,7 +118,7 @@ def _jaccard(first: Any, second: Any) -> Floats:
 
 def _drawn(region: Region, points: Floats, seed: int) -> tuple[Any, Any]:
     """Inside or not [points, draws], and the place of the optimum [draws], of surfaces that the grid allows."""
-    cells = region.fine_cells
+    cells = region.complete_cells
     values = region.surface.draw(np.vstack([cells, points]), _DRAWS, seed=seed)
     values, best = values[len(cells) :], values[: len(cells)].min(axis=0)
     return values <= best + region.margin, values.argmin(axis=0)

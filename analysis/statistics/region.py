@@ -54,19 +54,19 @@ class Region:
         """
         cells = self.surface.cells
         smooth = self.surface.predict(cells[list(self.surface.names)].to_numpy(dtype=float))
-        fine = cells.index.isin(_fine(cells).index)
-        best_mean = cells.loc[fine, "mean"].min()
+        complete = cells.index.isin(_complete(cells).index)
+        best_mean = cells.loc[complete, "mean"].min()
         return cells.assign(
             surface=smooth,
-            inside=fine & (smooth <= self.threshold),
-            mean_inside=fine & (cells["mean"] <= best_mean + self.margin),
+            inside=complete & (smooth <= self.threshold),
+            mean_inside=complete & (cells["mean"] <= best_mean + self.margin),
         )
 
     @property
-    def fine_cells(self) -> Floats:
+    def complete_cells(self) -> Floats:
         """The hyperparameters [N, D] of the cells where every run completed, in their own units."""
         cells = self.surface.cells
-        return _fine(cells)[list(self.surface.names)].to_numpy(dtype=float)
+        return _complete(cells)[list(self.surface.names)].to_numpy(dtype=float)
 
     @cached_property
     def volume(self) -> float:
@@ -99,6 +99,11 @@ class Region:
     @cached_property
     def _ordered(self) -> Floats:
         return np.sort(self._sample[1])
+
+    @property
+    def best_index(self) -> int:
+        """The ``config_index`` of the best cell's runs."""
+        return int(self.cells.loc[(self.cells[list(self.best)] == pd.Series(self.best)).all(axis=1), "cell"].iloc[0])
 
     def extents(self) -> dict[str, tuple[float, float]]:
         """Hyperparameter -> the lowest and the highest value that occur in the region, whatever the others are."""
@@ -142,11 +147,11 @@ def find_region(runs: pd.DataFrame, model: str, boxes: Boxes, metric: str = "t2_
         return surface
     cells = surface.cells
     names = list(surface.names)
-    fine = _fine(cells)
-    if fine.empty:
+    complete = _complete(cells)
+    if complete.empty:
         return NotComputable(f"every grid cell of model {model} has a diverged run")
-    values = surface.predict(fine[names].to_numpy(dtype=float))
-    best = fine.iloc[int(values.argmin())]
+    values = surface.predict(complete[names].to_numpy(dtype=float))
+    best = complete.iloc[int(values.argmin())]
     error = surface.seed_noise / float(np.sqrt(best["n"]))
     margin = error + surface.seed_noise
     return Region(
@@ -177,5 +182,6 @@ def stricter(region: Region) -> Region:
     )
 
 
-def _fine(cells: pd.DataFrame) -> pd.DataFrame:
+def _complete(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells where every run completed."""
     return cells[(cells["diverged"] == 0) & (cells["n"] > 0)]

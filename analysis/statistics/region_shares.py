@@ -9,7 +9,7 @@ import pandas as pd
 from statsmodels.stats.contingency_tables import mcnemar
 
 from analysis.frames import Floats, NotComputable, missing_arms, one_arm, positions
-from analysis.statistics.intervals import Estimate, bootstrap, wilson
+from analysis.statistics.intervals import Estimate, bootstrap, middle, ratio, wilson
 from analysis.statistics.region import Region
 
 _STABILITY_POINTS = 1024  # of the region's sample, where surfaces are redrawn
@@ -80,8 +80,7 @@ def region_shares(runs: pd.DataFrame, region: Region, *, seed: int = 0) -> Regio
 
 
 def _ratio_of_means(start: Floats, end: Floats, axis: int = -1) -> Floats:
-    below = start.mean(axis=axis)
-    return np.asarray(np.divide(end.mean(axis=axis), below, out=np.full_like(below, np.nan), where=below > 0))
+    return ratio(end.mean(axis=axis), start.mean(axis=axis))
 
 
 def concentration(runs: pd.DataFrame, region: Region) -> pd.DataFrame:
@@ -118,7 +117,7 @@ def region_stability(runs: pd.DataFrame, region: Region, *, seed: int = 0, draws
     low, high = surface.box.T
     sample = low + region._sample[0][:_STABILITY_POINTS] * (high - low)
     parts = [
-        region.fine_cells,
+        region.complete_cells,
         sample,
         positions(online, surface.names, "initial"),
         positions(online, surface.names, "final"),
@@ -127,12 +126,7 @@ def region_stability(runs: pd.DataFrame, region: Region, *, seed: int = 0, draws
     threshold = values[0].min(axis=0) + region.margin
     shares = region.volume, *((region.contains(p).mean() if len(p) else np.nan) for p in parts[2:])
     volume, start, end = (
-        _spread_of(value, (drawn <= threshold).mean(axis=0) if len(drawn) else np.array([np.nan]), len(drawn))
+        middle(float(value), (drawn <= threshold).mean(axis=0) if len(drawn) else np.array([np.nan]), len(drawn))
         for value, drawn in zip(shares, values[1:], strict=True)
     )
     return RegionStability(volume=volume, start=start, end=end)
-
-
-def _spread_of(value: float, draws: Floats, n: int) -> Estimate:
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Estimate(value=float(value), low=float(low), high=float(high), n=n)

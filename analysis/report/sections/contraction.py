@@ -68,15 +68,15 @@ def draw_hyperparameters(view: StudyView) -> Drawn | NotComputable:
     """Every run's hyperparameters over the steps."""
     if view.trajectories.empty:
         return NotComputable("no recorded trajectory of an online run")
-    if not view.boxes:
+    if not view.study.boxes:
         return NotComputable("no hyperparameter varies between the runs")
     models = [m for m in view.study.models if len(view.paths(m))]
     extents = {model: region.extents() for model, region in view.found.items()}
-    figure, axes = style.panels(len(models) * len(view.boxes), height=3.3)
-    for ax, (model, name) in zip(axes, ((m, h) for m in models for h in view.boxes), strict=True):
+    figure, axes = style.panels(len(models) * len(view.study.boxes), height=3.3)
+    for ax, (model, name) in zip(axes, ((m, h) for m in models for h in view.study.boxes), strict=True):
         extent = extents.get(model, {}).get(name)
         plots_steps.hyperparameter_trajectories(
-            ax, view.paths(model, MOST_DRAWN), view.online(model), name, view.boxes[name], extent
+            ax, view.paths(model, MOST_DRAWN), view.online(model), name, view.study.boxes[name], extent
         )
         ax.set_title(model, pad=22)
     return figure, (

@@ -48,10 +48,10 @@ def draw_regions(view: StudyView) -> Drawn | NotComputable:
     """The optimal regions of all models over one another."""
     if len(view.found) < 2:
         return NotComputable(f"{len(view.found)} of the models has a region: a comparison needs two")
-    if len(view.boxes) < 2:
+    if len(view.study.boxes) < 2:
         return NotComputable("one hyperparameter: regions are outlined over two")
     figure, axes = style.panels(1, 5.6, 4.8)
-    plots_region.region_outlines(axes[0], view.found, view.boxes)
+    plots_region.region_outlines(axes[0], view.found, view.study.boxes)
     return figure, (
         "The optimal region of each model (T2 loss, same definition) and the minimum of its surface. The "
         "outlines carry the noise of the grid: the table says whether they differ by more than that."

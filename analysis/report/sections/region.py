@@ -8,7 +8,7 @@ from itertools import combinations
 
 from matplotlib.lines import Line2D
 
-from analysis.frames import NotComputable
+from analysis.frames import NotComputable, thinned
 from analysis.plots import region as plots_region
 from analysis.plots import steps as plots_steps
 from analysis.plots import style
@@ -16,7 +16,7 @@ from analysis.report.section import Drawing, Section
 from analysis.report.sections import contraction
 from analysis.report.tables import Raw, Table, found_by_model, make_table
 from analysis.report.text import number, p_value, share, word
-from analysis.report.view import MOST_DRAWN, Drawn, StudyView, sample
+from analysis.report.view import MOST_DRAWN, Drawn, StudyView
 from analysis.statistics.records import bounded
 from analysis.statistics.region_shares import RegionShares, concentration
 from analysis.statistics.summary import DECISIVE, DEFINITIONS, ModelSummary, RegionSummary
@@ -96,22 +96,22 @@ def draw_convergence(view: StudyView) -> Drawn | NotComputable:
     models = [m for m in view.study.models if len(view.all_online(m)) or m in view.found]
     if not models:
         return NotComputable("no online run and no grid")
-    if not view.boxes:
+    if not view.study.boxes:
         return NotComputable("no hyperparameter varies between the runs")
-    several: Sequence[tuple[str, ...]] = list(combinations(list(view.boxes)[:3], 2)) or [tuple(view.boxes)]
+    several: Sequence[tuple[str, ...]] = list(combinations(list(view.study.boxes)[:3], 2)) or [tuple(view.study.boxes)]
     figure, axes = style.panels(len(models) * len(several))
     captions = ["Where the T1-T2 runs start, walk and end."]
     for ax, (model, names) in zip(axes, ((m, n) for m in models for n in several), strict=True):
-        online = sample(view.online(model), MOST_DRAWN)
+        online = thinned(view.online(model), MOST_DRAWN)
         paths = view.paths(model, MOST_DRAWN)
-        plots_region.region_convergence(ax, online, paths, view.boxes, view.found.get(model), names)
+        plots_region.region_convergence(ax, online, paths, view.study.boxes, view.found.get(model), names)
         ax.set_title(model)
     captions += [_region_words(view, model) for model in models]
     if view.found:
         captions.append(next(iter(view.found.values())).definition)
         captions.append(
             "Colour: the smoothed T2 loss of the grid runs"
-            + (", at the optimum of the hyperparameters that are not shown." if len(view.boxes) > 2 else ".")
+            + (", at the optimum of the hyperparameters that are not shown." if len(view.study.boxes) > 2 else ".")
         )
     keys = plots_region.region_legend(len(several[0]), bool(view.found), not view.trajectories.empty)
     figure.legend(handles=keys, loc="outside lower center", ncols=7 if len(axes) > 1 else 3)

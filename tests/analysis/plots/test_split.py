@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import same_color
 from matplotlib.patches import Rectangle
 
-from analysis.frames import NotComputable, pairs
+from analysis.frames import NotComputable, pairs, thinned
 from analysis.plots import split as plots_split
 from analysis.plots import style
 from analysis.statistics.diagonal import bland_altman, compare_arms
@@ -67,7 +67,7 @@ def test_bland_altman_draws_the_computed_lines(ax: Axes, cornered: Study) -> Non
 
 def test_a_large_scatter_is_thinned_evenly() -> None:
     frame = pd.DataFrame({"x": np.arange(1_000_000)})
-    drawn = plots_split.thinned(frame)
+    drawn = thinned(frame, plots_split.MOST_POINTS)
     assert len(drawn) == plots_split.MOST_POINTS
     assert drawn["x"].iloc[0] == 0
     assert drawn["x"].iloc[-1] == 999_999
