@@ -27,6 +27,9 @@ _MEMORY_LIMIT = "1GB"  # of DuckDB, which spills to a temporary directory above 
 _ATTEMPTS_TO_LIST = 5  # a running study replaces its shards by larger ones; then the listing is made again
 
 
+Files = dict[str, dict[str, list[str]]]  # table -> {"top": the published file, "shards": those of a running study}
+
+
 class StudyError(ValueError):
     """A study that cannot be read; the message names the place, what is wrong, and what is expected there."""
 
@@ -47,7 +50,7 @@ class Study:
     _columns: tuple[str, ...] | None = field(repr=False)
     _filter: pc.Expression | None = field(repr=False)
     _filesystem: pafs.FileSystem = field(repr=False)
-    _files: dict[str, tuple[list[str], list[str]]] = field(repr=False)  # table -> (top-level files, shards)
+    _files: Files = field(repr=False)
 
     @property
     def study_hash(self) -> str | None:
@@ -58,16 +61,15 @@ class Study:
     @cached_property
     def runs(self) -> pd.DataFrame:
         """One row for each committed run, in the order of the plan; unique by run_id."""
-        top, shards = self._datasets("runs")
+        parts = self._parts("runs")
         asked = None if self._columns is None else list(dict.fromkeys(("run_id", *self._columns)))
         tables = []
-        for part in (top, shards):
-            if part is not None:
-                columns = part.schema.names if asked is None else asked
-                _check_columns(columns, part.schema.names, self.location)
-                tables.append(part.to_table(columns=columns, filter=self._filter))
+        for part in parts.values():
+            columns = part.schema.names if asked is None else asked
+            _check_columns(columns, part.schema.names, self.location)
+            tables.append(part.to_table(columns=columns, filter=self._filter))
         frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
-        if len(tables) > 1 or shards is not None:
+        if "shards" in parts:
             frame = frame.drop_duplicates("run_id", ignore_index=True)
         keep = asked if self._columns is None or "run_id" in self._columns else list(self._columns)
         return frame if keep is None else frame[keep]
@@ -101,7 +103,7 @@ class Study:
 
     def has(self, table: str) -> bool:
         """Whether the study has anything of ``table``: runs, trajectories or attempts."""
-        return any(self._files[table])
+        return any(self._files[table].values())
 
     def sql(self, query: str) -> pd.DataFrame:
         """Ask DuckDB about the views ``runs``, ``trajectories`` and ``attempts``.
@@ -121,23 +123,23 @@ class Study:
                 return frame
 
     def _register(self, connection: Any, table: str) -> None:
-        top, shards = self._datasets(table)
-        names = [name for name, part in ((f"{table}_top", top), (f"{table}_shards", shards)) if part is not None]
-        for name, part in zip(names, [part for part in (top, shards) if part is not None], strict=True):
-            connection.register(name, part)
-        if not names:
+        """Make the view ``table``: no row where the study has no such table."""
+        parts = self._parts(table)
+        if not parts:
             step = ", NULL::BIGINT AS step" if table == "trajectories" else ""
             connection.execute(
                 f"CREATE VIEW {table} AS SELECT * FROM (SELECT NULL::VARCHAR AS run_id{step}) WHERE false"
             )
             return
-        source = names[0]
+        for name, part in parts.items():
+            connection.register(f"{table}_{name}", part)
+        source = f"{table}_top"
         key = {"runs": "run_id", "trajectories": "run_id, step", "attempts": "run_id, attempt"}[table]
-        if shards is not None:  # a row may stand in the top-level file and in a shard, with equal content
-            union = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in names)
+        if "shards" in parts:  # a row may stand in the published file and in a shard, with equal content
+            union = " UNION ALL BY NAME ".join(f"SELECT * FROM {table}_{name}" for name in parts)
             source = f"(SELECT DISTINCT ON ({key}) * FROM ({union}))"
         where = ""
-        if self._filter is not None or (table == "trajectories" and shards is not None):
+        if self._filter is not None or (table == "trajectories" and "shards" in parts):
             connection.register("chosen_runs", self._run_ids)
             where = " WHERE run_id IN (SELECT run_id FROM chosen_runs)"
         connection.execute(f"CREATE VIEW {table} AS SELECT * FROM {source}{where}")
@@ -145,16 +147,16 @@ class Study:
     @cached_property
     def _run_ids(self) -> pa.Table:
         """The ids of the committed runs that the filters keep: an Arrow table with the one column run_id."""
-        parts = [part for part in self._datasets("runs") if part is not None]
-        tables = [part.to_table(columns=["run_id"], filter=self._filter) for part in parts]
+        tables = [part.to_table(columns=["run_id"], filter=self._filter) for part in self._parts("runs").values()]
         return pa.concat_tables(tables).combine_chunks()
 
-    def _datasets(self, table: str) -> tuple[ds.Dataset | None, ds.Dataset | None]:
-        top, shards = self._files[table]
-        return tuple(  # type: ignore[return-value]
-            ds.dataset(files, format="parquet", filesystem=self._filesystem) if files else None
-            for files in (top, shards)
-        )
+    def _parts(self, table: str) -> dict[str, ds.Dataset]:
+        """The published file (``top``) and the shards (``shards``) of a table, each as a dataset where it exists."""
+        return {
+            name: ds.dataset(paths, format="parquet", filesystem=self._filesystem)
+            for name, paths in self._files[table].items()
+            if paths
+        }
 
 
 def load_study(location: str | Path, columns: Sequence[str] | None = None, filters: Any | None = None) -> Study:
@@ -177,7 +179,7 @@ Expression` or a list such as ``[("arm", "==", "online"), ("t2_loss", "<", 0.2)]
             continue
     else:
         raise StudyError(f"{shown}: its shards change faster than they can be listed; try again")
-    if not any(files["runs"]):
+    if not any(files["runs"].values()):
         raise StudyError(f"{shown}: no study here: runs.parquet or ledger/runs/*.parquet is expected")
     for name in skipped:
         warnings.warn(
@@ -196,8 +198,7 @@ Expression` or a list such as ``[("arm", "==", "online"), ("t2_loss", "<", 0.2)]
         _filesystem=filesystem,
         _files=files,
     )
-    known = study._datasets("runs")[0] or study._datasets("runs")[1]
-    assert known is not None
+    known = next(iter(study._parts("runs").values()))
     _check_version((known.schema.metadata or {}).get(b"schema_version", SCHEMA_VERSION), shown)
     _check_columns([*_REQUIRED, *(columns or ())], known.schema.names, shown)
     try:
@@ -249,11 +250,9 @@ def _check_version(version: Any, shown: str) -> None:
         raise StudyError(f"{shown}: schema_version = {version!r}: this version reads up to {SCHEMA_VERSION}")
 
 
-def _list_files(
-    filesystem: pafs.FileSystem, root: str, shown: str
-) -> tuple[dict[str, tuple[list[str], list[str]]], list[str]]:
-    """Table -> (top-level files, shards), and the names of unreadable shards; every footer has been read."""
-    files: dict[str, tuple[list[str], list[str]]] = {}
+def _list_files(filesystem: pafs.FileSystem, root: str, shown: str) -> tuple[Files, list[str]]:
+    """The files of each table, and the names of unreadable shards; the footer of every file has been read."""
+    files: Files = {}
     skipped = []
     for table in TABLES:
         path = f"{root}/{table}.parquet"
@@ -269,7 +268,7 @@ def _list_files(
                 skipped.append(found.removeprefix(f"{root}/"))
             else:
                 shards.append(found)
-        files[table] = (top, shards)
+        files[table] = {"top": top, "shards": shards}
     return files, skipped
 
 

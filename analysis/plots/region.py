@@ -50,10 +50,11 @@ def region_convergence(
     if trajectories is not None:
         starts = online.set_index("run_id")
         walked = trajectories[trajectories["run_id"].isin(starts.index)]
+        opacity = 0.6 * min(1.0, (40.0 / max(len(starts), 1)) ** 0.5)  # fainter where there are many lines
         for run_id, path in walked.groupby("run_id", sort=False):
             begin = starts.loc[run_id]
             x, y = (np.r_[begin[f"{h}_initial"], path[h]] for h in pair)
-            ax.plot(x, y, color="#222222", linewidth=0.7, alpha=_fade(len(starts), 0.6), zorder=3)
+            ax.plot(x, y, color="#222222", linewidth=0.7, alpha=opacity, zorder=3)
     _marks(ax, online, {h: boxes[h] for h in pair}, region, [(f"{h}_initial", f"{h}_final") for h in pair])
     _frame(ax, boxes[first], boxes[second])
     ax.set(xlabel=style.hyperparameter_label(first), ylabel=style.hyperparameter_label(second))
@@ -121,11 +122,6 @@ def _surface(ax: Axes, region: Region, boxes: Boxes, first: str, second: str) ->
     bar = style.colour_bar(ax, ScalarMappable(norm, style.SURFACE), label, ticks=levels[::2])
     bar.ax.set_yticklabels([f"{v:.3g}" for v in levels[::2]])
     bar.ax.minorticks_off()
-
-
-def _fade(count: int, full: float) -> float:
-    """Opacity of one of ``count`` lines: fainter where there are many."""
-    return float(full * min(1.0, (40.0 / max(count, 1)) ** 0.5))
 
 
 def on_clamp(values: Floats, box: tuple[float, float]) -> NDArray[np.bool_]:

@@ -25,7 +25,6 @@ BLUE, SKY, GREEN, ORANGE = "#0072B2", "#56B4E9", "#009E73", "#E69F00"
 VERMILLION, PURPLE, YELLOW = "#D55E00", "#CC79A7", "#F0E442"
 
 PANEL = 5.2, 4.3  # inches; two panels stand side by side at the width of the report
-ARM_COLOURS = {"initial": ORANGE, "online": BLUE, "rerun": GREEN, "grid": GREY}
 Series = tuple[str, str, Any]  # colour, marker and dashes of a line
 SERIES: tuple[Series, ...] = (
     (BLUE, "o", "-"),

@@ -8,6 +8,7 @@ from analysis.frames import NotComputable
 from analysis.report.text import NONE
 from analysis.statistics.improvement import OUTCOMES
 from analysis.statistics.intervals import Estimate
+from analysis.statistics.overhead import Overhead
 from analysis.statistics.summary import DECISIVE, ModelSummary, Summary
 
 REGION = ("optimal region, share of the box", "  online runs that start in it", "  online runs that end in it")
@@ -16,13 +17,13 @@ DIFFERENCE, TIME = "test loss, rerun − online", "time, online / initial"
 
 def main_figures(summary: Summary) -> list[tuple[str, ...]]:
     """A label, then a text for each model, with 95 % intervals. What the study does not allow is an en dash."""
-    by_model = [_of_model(parts) | _time(summary, model) for model, parts in summary.models.items()]
+    by_model = [_of_model(parts, summary.overhead_of(model)) for model, parts in summary.models.items()]
     spreads = dict.fromkeys(label for column in by_model for label in column if label.startswith("spread"))
     labels = [*REGION, *spreads, *(f"initial → rerun, {outcome}" for outcome in OUTCOMES), DIFFERENCE, TIME]
     return [(label, *(column.get(label, NONE) for column in by_model)) for label in labels]
 
 
-def _of_model(parts: ModelSummary) -> dict[str, str]:
+def _of_model(parts: ModelSummary, overhead: Overhead | NotComputable) -> dict[str, str]:
     """Label -> text, of what could be computed for one model."""
     texts: dict[str, str] = {}
     found, improvement = parts.region[DECISIVE], parts.improvement["rerun"]
@@ -41,12 +42,9 @@ def _of_model(parts: ModelSummary) -> dict[str, str]:
     if not isinstance(pair, NotComputable):
         verdict = ", equivalent" if pair.equivalent else ""
         texts[DIFFERENCE] = _with_interval(pair.mean_difference, "+.4f", verdict)
+    if not isinstance(overhead, NotComputable):
+        texts[TIME] = _ratio(overhead.ratio)
     return texts
-
-
-def _time(summary: Summary, model: str) -> dict[str, str]:
-    overhead = summary.overhead_of(model)
-    return {} if isinstance(overhead, NotComputable) else {TIME: _ratio(overhead.ratio)}
 
 
 def _share(estimate: Estimate) -> str:

@@ -67,6 +67,13 @@ def computed(part: T | NotComputable) -> T | None:
     return None if isinstance(part, NotComputable) else part
 
 
+def computed_parts(parts: Mapping[str, T | NotComputable]) -> dict[str, T] | NotComputable:
+    """Those of ``parts`` that the study allows, under their names; where it allows none, the first reason."""
+    found = {name: part for name, part in parts.items() if not isinstance(part, NotComputable)}
+    reasons = (part for part in parts.values() if isinstance(part, NotComputable))
+    return found or next(reasons, NotComputable("no run"))
+
+
 def significant(value: float) -> float | None:
     """``value`` to the six digits that are published; None where it is not finite."""
     return float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None

@@ -232,6 +232,7 @@ def _model(study: Study, model: str, seed: int) -> ModelSummary:
     regions = {metric: find_region(runs, model, study.boxes, metric) for metric in METRICS}
     region = regions[DECISIVE]
     found = region if isinstance(region, Region) else None
+    noise = {metric: r.seed_noise if isinstance(r, Region) else None for metric, r in regions.items()}
     curves = {
         after: split_curve(runs, model, None if found is None else found.best_value, after=after) for after in AFTER
     }
@@ -249,8 +250,7 @@ def _model(study: Study, model: str, seed: int) -> ModelSummary:
         },
         diagonal={
             pair: {
-                metric: compare_arms(runs, first, second, metric, model, _seed_noise(r), seed=seed)
-                for metric, r in regions.items()
+                metric: compare_arms(runs, first, second, metric, model, noise[metric], seed=seed) for metric in METRICS
             }
             for pair, (first, second) in PAIRS.items()
         },
@@ -265,10 +265,6 @@ def _region(runs: pd.DataFrame, region: Region | NotComputable, seed: int) -> Re
     if isinstance(region, NotComputable):
         return region
     return RegionSummary(region=region, shares=region_shares(runs, region, seed=seed))
-
-
-def _seed_noise(region: Region | NotComputable) -> float | None:
-    return region.seed_noise if isinstance(region, Region) else None
 
 
 def _improvement(

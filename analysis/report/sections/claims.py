@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis.frames import NotComputable
-from analysis.report.tables import Found, Raw, Table, gaps
+from analysis.report.tables import Columns, Found, Raw, Table, gaps, make_table
 from analysis.report.text import NONE, number, share, word
 from analysis.report.view import StudyView
 from analysis.statistics.diagonal import Diagonal
 from analysis.statistics.improvement import SplitShare
 from analysis.statistics.intervals import Estimate
-from analysis.statistics.records import bounded, computed, to_plain
+from analysis.statistics.records import bounded, computed
 from analysis.statistics.region_shares import RegionShares
 from analysis.statistics.summary import DECISIVE, DEFINITIONS, Summary
 
-HEADERS = ["study", "model", "region / box", "start inside", "end inside", "good → good", "bad → good"]
-HEADERS += ["rerun − online, test loss", "equivalent", "time ratio"]
 SLIDES: Raw = {  # what the slides report; they give no thresholds and no intervals
     "study": "the slides",
     "model": NONE,
@@ -52,6 +50,10 @@ class Claims:
     pair: Diagonal | None
     ratio: Estimate | None
 
+    def share_of(self, outcome: str) -> Estimate | None:
+        """The share of the configurations with one of the outcomes of the split."""
+        return next((part.share for part in self.split if part.outcome == outcome), None)
+
     def raw(self) -> Raw:
         """The columns of the CSV file, without those of what could not be computed."""
         columns: Raw = {} if self.volume is None else {"volume": self.volume}
@@ -65,33 +67,28 @@ class Claims:
             columns |= {"margin": self.pair.margin, "equivalent": self.pair.equivalent}
         return columns | (bounded("ratio", self.ratio) if self.ratio else {})
 
-    def cells(self) -> list[str]:
-        """The cells after study and model."""
-        split = {part.outcome: part.share for part in self.split}
-        return [
-            share(self.volume),
-            share(self.shares.start if self.shares else None),
-            share(self.shares.end if self.shares else None),
-            share(split.get("good→good")),
-            share(split.get("bad→good")),
-            number(self.pair.mean_difference if self.pair else None),
-            word(self.pair.equivalent if self.pair else None),
-            number(self.ratio),
-        ]
+
+COLUMNS: Columns[Claims] = [
+    ("region / box", lambda r: share(r.volume)),
+    ("start inside", lambda r: share(r.shares.start if r.shares else None)),
+    ("end inside", lambda r: share(r.shares.end if r.shares else None)),
+    ("good → good", lambda r: share(r.share_of("good→good"))),
+    ("bad → good", lambda r: share(r.share_of("bad→good"))),
+    ("rerun − online, test loss", lambda r: number(r.pair.mean_difference if r.pair else None)),
+    ("equivalent", lambda r: word(r.pair.equivalent if r.pair else None)),
+    ("time ratio", lambda r: number(r.ratio)),
+]
 
 
 def claims(views: Sequence[StudyView]) -> Table:
     """The claims of the slides, then one row for each study and model."""
     found = [part for view in views for part in _found(view.summary)]
-    rows = [(part.study, part.model, part.row) for part in found if isinstance(part.row, Claims)]
-    return Table(
-        name="claims",
-        title="The claims",
-        note=NOTE,
-        headers=HEADERS,
-        cells=[SLIDES_CELLS] * bool(rows) + [[study, model or NONE, *row.cells()] for study, model, row in rows],
-        rows=[SLIDES] * bool(rows)
-        + [to_plain({"study": study, "model": model} | row.raw()) for study, model, row in rows],
+    # The row of the slides needs the column of the study, even where there is one study.
+    table = make_table(found, COLUMNS, Claims.raw, name="claims", title="The claims", note=NOTE, several=True)
+    return replace(
+        table,
+        cells=[SLIDES_CELLS, *table.cells] if table.cells else [],
+        rows=[SLIDES, *table.rows] if table.rows else [],
         gaps=gaps(found, several=len(views) > 1),
     )
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
-
 from analysis.frames import NotComputable
 from analysis.plots import cost as plots_cost
 from analysis.plots import steps as plots_steps
@@ -15,7 +13,7 @@ from analysis.report.tables import Table, each, found_by_model, make_table
 from analysis.report.text import number, share, word
 from analysis.report.view import MOST_DRAWN, Drawn, StudyView
 from analysis.statistics.contraction import Clamp, Contraction
-from analysis.statistics.records import bounded, to_frame
+from analysis.statistics.records import bounded, computed_parts, to_frame
 
 
 def contraction(views: Sequence[StudyView]) -> Table:
@@ -94,16 +92,11 @@ def draw_hyperparameters(view: StudyView) -> Drawn | NotComputable:
 
 def draw_contraction(view: StudyView) -> Drawn | NotComputable:
     """How much nearer to each other the runs end than they start, by hyperparameter and direction."""
-    frames, reasons = [], []
-    for model, parts in view.summary.models.items():
-        if isinstance(parts.contraction, NotComputable):
-            reasons.append(parts.contraction)
-        else:
-            labels = [f"{model}: {_along(row)}" for row in parts.contraction]
-            frames.append(to_frame(parts.contraction).assign(label=labels))
-    if not frames:
-        return reasons[0] if reasons else NotComputable("no run")
-    rows = pd.concat(frames, ignore_index=True)
+    found = computed_parts({model: parts.contraction for model, parts in view.summary.models.items()})
+    if isinstance(found, NotComputable):
+        return found
+    labels = [f"{model}: {_along(row)}" for model, part in found.items() for row in part]
+    rows = to_frame([row for part in found.values() for row in part]).assign(label=labels)
     figure, axes = style.panels(1, 7.2, 1.1 + 0.3 * len(rows))
     plots_cost.contraction_plot(axes[0], rows)
     return figure, (

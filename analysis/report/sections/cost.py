@@ -13,7 +13,7 @@ from analysis.report.text import number, word
 from analysis.report.view import Drawn, StudyView
 from analysis.statistics.equal_compute import EqualCompute
 from analysis.statistics.overhead import Overhead, time_ratios
-from analysis.statistics.records import bounded, to_frame
+from analysis.statistics.records import bounded, computed_parts, to_frame
 from analysis.statistics.summary import DEFINITIONS
 
 
@@ -102,13 +102,11 @@ def draw_overhead(view: StudyView) -> Drawn | NotComputable:
 
 def draw_compute(view: StudyView) -> Drawn | NotComputable:
     """The expected best test loss over compute, a panel for each model."""
-    curves = {model: parts.equal_compute.curve for model, parts in view.summary.models.items()}
-    known = {m: c for m, c in curves.items() if not isinstance(c, NotComputable)}
-    reasons = [curve for curve in curves.values() if isinstance(curve, NotComputable)]
-    if not known:
-        return reasons[0] if reasons else NotComputable("no run")
-    figure, axes = style.panels(len(known), height=3.9)
-    for ax, (model, curve) in zip(axes, known.items(), strict=True):
+    curves = computed_parts({model: parts.equal_compute.curve for model, parts in view.summary.models.items()})
+    if isinstance(curves, NotComputable):
+        return curves
+    figure, axes = style.panels(len(curves), height=3.9)
+    for ax, (model, curve) in zip(axes, curves.items(), strict=True):
         plots_cost.expected_best_plot(ax, curve)
         ax.set_title(model, pad=22)
     return figure, (

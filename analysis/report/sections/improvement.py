@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -28,10 +28,6 @@ class SplitRow:
     split: Sequence[SplitShare]
     fits: tuple[float, float] | None  # the margins between which the slides' shares lie in the intervals
 
-    def share(self, outcome: str) -> str:
-        """The cell of one outcome."""
-        return next(share(part.share) for part in self.split if part.outcome == outcome)
-
     def raw(self) -> Raw:
         """The columns of the CSV file."""
         columns: Raw = {"after": self.after, "threshold": self.threshold}
@@ -48,10 +44,7 @@ def improvement(views: Sequence[StudyView]) -> Table:
             ("after", lambda r: word(r.after)),
             ("threshold", lambda r: number(r.threshold)),
             ("n", lambda r: word(r.split[0].n)),
-            (_arrow(OUTCOMES[0]), lambda r: r.share(OUTCOMES[0])),
-            (_arrow(OUTCOMES[1]), lambda r: r.share(OUTCOMES[1])),
-            (_arrow(OUTCOMES[2]), lambda r: r.share(OUTCOMES[2])),
-            (_arrow(OUTCOMES[3]), lambda r: r.share(OUTCOMES[3])),
+            *(_outcome(place) for place in range(len(OUTCOMES))),
             ("58 / 20 fits at", _fits),
         ],
         SplitRow.raw,
@@ -75,8 +68,9 @@ def _rows(parts: ModelSummary) -> Iterator[SplitRow | NotComputable]:
             yield SplitRow(after=after, threshold=found.threshold.value, split=found.split, fits=fits)
 
 
-def _arrow(outcome: str) -> str:
-    return outcome.replace("→", " → ")
+def _outcome(place: int) -> tuple[str, Callable[[SplitRow], str]]:
+    """The column of one of the outcomes, in whose order the split is."""
+    return OUTCOMES[place].replace("→", " → "), lambda r: share(r.split[place].share)
 
 
 def _fits(row: SplitRow) -> str:

@@ -17,26 +17,23 @@ from analysis.report.sections import contraction
 from analysis.report.tables import Raw, Table, found_by_model, make_table
 from analysis.report.text import number, p_value, share, word
 from analysis.report.view import MOST_DRAWN, Drawn, StudyView
-from analysis.statistics.records import bounded
+from analysis.statistics.records import bounded, computed, computed_parts
+from analysis.statistics.region import Region
 from analysis.statistics.region_shares import RegionShares, concentration
-from analysis.statistics.summary import DECISIVE, DEFINITIONS, ModelSummary, RegionSummary
+from analysis.statistics.summary import DECISIVE, DEFINITIONS, ModelSummary
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegionRow:
-    """A region by one metric, or by one way of finding it, and the shares of the runs in it."""
+    """A region by one metric, or by one way of finding it, and the shares of the runs in it; None where unknown."""
 
     metric: str
-    found: RegionSummary
-
-    @property
-    def shares(self) -> RegionShares | None:
-        """The shares, or None where they could not be computed."""
-        return None if isinstance(self.found.shares, NotComputable) else self.found.shares
+    region: Region
+    shares: RegionShares | None
 
     def raw(self) -> Raw:
         """The columns of the CSV file, without those of what could not be computed."""
-        region, s = self.found.region, self.shares
+        region, s = self.region, self.shares
         columns = {
             "metric": self.metric,
             "best_value": region.best_value,
@@ -59,10 +56,10 @@ def regions(views: Sequence[StudyView]) -> Table:
         found_by_model(views, _rows),
         [
             ("metric", lambda r: word(r.metric)),
-            ("best cell", lambda r: number(r.found.region.best_value)),
-            ("seed noise", lambda r: number(r.found.region.seed_noise, 2)),
-            ("threshold", lambda r: number(r.found.region.threshold)),
-            ("region / box", lambda r: share(r.found.region.volume)),
+            ("best cell", lambda r: number(r.region.best_value)),
+            ("seed noise", lambda r: number(r.region.seed_noise, 2)),
+            ("threshold", lambda r: number(r.region.threshold)),
+            ("region / box", lambda r: share(r.region.volume)),
             ("start inside", lambda r: share(r.shares.start if r.shares else None)),
             ("end inside", lambda r: share(r.shares.end if r.shares else None)),
             ("ends / chance", lambda r: number(r.shares.end_to_volume if r.shares else None, 2)),
@@ -88,7 +85,7 @@ def _rows(parts: ModelSummary) -> Iterator[RegionRow | NotComputable]:
             continue
         if isinstance(found.shares, NotComputable):
             yield found.shares
-        yield RegionRow(metric=metric, found=found)
+        yield RegionRow(metric=metric, region=found.region, shares=computed(found.shares))
 
 
 def draw_convergence(view: StudyView) -> Drawn | NotComputable:
@@ -136,30 +133,25 @@ def _region_words(view: StudyView, model: str) -> str:
 
 def draw_ends(view: StudyView) -> Drawn | NotComputable:
     """The share inside and the distance over the steps, and how the ends concentrate in the best part of the box."""
-    reasons = [region for region in view.regions.values() if isinstance(region, NotComputable)]
-    if not view.found:
-        return reasons[0] if reasons else NotComputable("no run")
-    distances = {
-        model: distance
-        for model in view.found
-        if not isinstance(distance := view.summary.models[model].distance, NotComputable)
-    }
-    if not distances:
+    found = computed_parts(view.regions)
+    if isinstance(found, NotComputable):
+        return found
+    distances = computed_parts({model: view.summary.models[model].distance for model in found})
+    if isinstance(distances, NotComputable):
         return NotComputable("no recorded steps of online runs")
     figure, axes = style.panels(3, 3.6, 3.7, columns=3)
-    plots_steps.share_inside_over_steps(axes[0], distances, {m: r.volume for m, r in view.found.items()})
+    plots_steps.share_inside_over_steps(axes[0], distances, {m: r.volume for m, r in found.items()})
     plots_steps.distance_over_steps(axes[1], distances)
-    plots_steps.concentration_curve(axes[2], {m: concentration(view.study.runs, view.found[m]) for m in distances})
+    plots_steps.concentration_curve(axes[2], {m: concentration(view.study.runs, found[m]) for m in distances})
     handles, labels = axes[0].get_legend_handles_labels()
     chance = Line2D([], [], color=style.GREY, linestyle=":")
     figure.legend([*handles, chance], [*labels, "chance"], loc="outside lower center", ncols=6)
     return figure, (
-        "Left: the share of the T1-T2 runs whose hyperparameters are inside the optimal region; dotted, "
-        "the region's share of the box, which is what values drawn at random would give. Middle: the "
-        "median distance to the region with the middle half of the runs; the box has sides of length 1. "
-        "Right: the share of the starts (thin) and of the ends (thick) that lie in the best part of the "
-        "box, for every size of that part: needs no threshold. Runs that diverged are counted as outside "
-        "on the right, and up to the step they reached elsewhere."
+        "Left: the share of the T1-T2 runs whose hyperparameters are inside the optimal region; dotted, the region's "
+        "share of the box, which is what values drawn at random would give. Middle: the median distance to the region "
+        "with the middle half of the runs; the box has sides of length 1. Right: the share of the starts (thin) and of "
+        "the ends (thick) that lie in the best part of the box, for every size of that part: needs no threshold. Runs "
+        "that diverged are counted as outside on the right, and up to the step they reached elsewhere."
     )
 
 
