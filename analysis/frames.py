@@ -45,23 +45,19 @@ def layers(columns: Sequence[str]) -> dict[str, list[str]]:
 
 
 def tie_layers(runs: pd.DataFrame) -> pd.DataFrame:
-    """Hyperparameters with a value for each layer or group replaced by one, their mean over those that a model has.
+    """The runs with one value of every hyperparameter: the mean over the layers or groups of parameters that have one.
 
     The fixed-hyperparameter grid holds one value for the whole network, so a region of the box can be judged only for
     the tied value. A frame without such hyperparameters comes back as it is.
     """
-    columns = dict.fromkeys(runs.columns)  # an ordered set: the mean takes the place of its first part
-    means = {}
+    tied = runs
     for name, members in layers(hyperparameters(runs)).items():
-        for end in ("initial", "final"):
-            if members != [name]:
-                means[f"{name}_{end}"] = runs[[f"{m}_{end}" for m in members]].mean(axis=1)
-                columns = {
-                    (f"{name}_{end}" if c == f"{members[0]}_{end}" else c): None
-                    for c in columns
-                    if c not in [f"{m}_{end}" for m in members[1:]]
-                }
-    return runs.assign(**means)[list(columns)] if means else runs
+        for end in ("initial", "final") if members != [name] else ():
+            parts = [f"{member}_{end}" for member in members]
+            place = list(tied.columns).index(parts[0])  # the mean takes the place of its first part
+            tied = tied.drop(columns=parts)
+            tied.insert(place, f"{name}_{end}", runs[parts].mean(axis=1))
+    return tied
 
 
 def boxes(runs: pd.DataFrame, spec: Mapping[str, Any] | None = None) -> Boxes:
@@ -117,14 +113,15 @@ def pairs(runs: pd.DataFrame, first: str, second: str, model: str | None = None)
     Columns: model, config_index, replicate, and ``{column}_{arm}`` for status, losses, errors and train_time_s. Failed
     runs, which have no result, are left out; diverged ones stay, with NaN losses.
     """
-    chosen = runs[runs["status"] != "failed"]
-    if model is not None:
-        chosen = chosen[chosen["model"] == model]
+    return side_by_side(runs, (first, second), model)
+
+
+def side_by_side(runs: pd.DataFrame, arms: Sequence[str], model: str | None = None) -> pd.DataFrame:
+    """:func:`pairs` for any number of ``arms``: the configurations that have a result in every one of them."""
+    chosen = runs[(runs["status"] != "failed") & ((runs["model"] == model) | (model is None))]
     columns = IDENTITY + [c for c in RESULTS if c in runs.columns]
-    sides = [
-        chosen.loc[chosen["arm"] == arm, columns].set_index(IDENTITY).add_suffix(f"_{arm}") for arm in (first, second)
-    ]
-    return sides[0].join(sides[1], how="inner").sort_index().reset_index()
+    sides = [chosen.loc[chosen["arm"] == arm, columns].set_index(IDENTITY).add_suffix(f"_{arm}") for arm in arms]
+    return pd.concat(sides, axis=1, join="inner").sort_index().reset_index()
 
 
 def thinned(frame: pd.DataFrame, most: int) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Pictures of what the method costs, what the same compute buys elsewhere, and how several studies compare."""
+"""Pictures of the cost, of random search with the same compute, of contraction, and of several studies."""
 
 from __future__ import annotations
 

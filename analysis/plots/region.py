@@ -188,12 +188,10 @@ def region_outlines(ax: Axes, regions: Mapping[str, Region], boxes: Boxes) -> Ax
     for (model, region), (colour, marker, dashes) in zip(regions.items(), style.SERIES, strict=False):
         x, y, values = surface_slice(region, boxes, first, second)
         if values.min() < region.threshold < values.max():
-            ax.contourf(
-                x, y, values, levels=[values.min() - 1, region.threshold], colors=[colour], alpha=0.12, zorder=1
-            )
-            ax.contour(
-                x, y, values, levels=[region.threshold], colors=[colour], linewidths=1.8, linestyles=[dashes], zorder=2
-            )
+            inside = [values.min() - 1, region.threshold]
+            ax.contourf(x, y, values, levels=inside, colors=[colour], alpha=0.12, zorder=1)
+            line: dict[str, Any] = {"linewidths": 1.8, "linestyles": [dashes], "zorder": 2}
+            ax.contour(x, y, values, levels=[region.threshold], colors=[colour], **line)
         look: dict[str, Any] = {"color": colour, "markeredgecolor": "white"}
         ax.plot(region.optimum[first], region.optimum[second], marker, markersize=8, zorder=4, clip_on=False, **look)
         label = f"{model} ({100 * region.volume:.0f} % of the box)"

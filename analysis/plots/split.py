@@ -102,19 +102,9 @@ def _fitting_band(ax: Axes, x: pd.Series[float], fitting: ArrayLike) -> None:
 
 
 def _share_line(ax: Axes, x: pd.Series[float], curve: pd.DataFrame, outcome: str) -> None:
-    ax.plot(
-        x,
-        curve[outcome],
-        color=COLOURS[outcome],
-        linewidth=1.8,
-        zorder=4,
-        marker=MARKERS[outcome],
-        markersize=4,
-        markevery=0.12,
-        markeredgecolor="white",
-        markeredgewidth=0.5,
-        label=outcome.replace("→", " → "),
-    )
+    line: dict[str, Any] = {"color": COLOURS[outcome], "linewidth": 1.8, "zorder": 4}
+    dots: dict[str, Any] = {"marker": MARKERS[outcome], "markersize": 4, "markevery": 0.12, "markeredgecolor": "white"}
+    ax.plot(x, curve[outcome], label=outcome.replace("→", " → "), markeredgewidth=0.5, **line, **dots)
     low, high = curve[f"{outcome}_low"], curve[f"{outcome}_high"]
     ax.fill_between(x, low, high, color=COLOURS[outcome], alpha=0.14, linewidth=0, zorder=2)
 

@@ -36,16 +36,9 @@ def hyperparameter_trajectories(
         paths.append(np.column_stack([np.r_[0, path["step"]], np.r_[begin, path[name]]]))
         colours.append(begin)
     scale = Normalize(*box)
-    lines = LineCollection(
-        paths,
-        array=np.asarray(colours),
-        cmap=style.STARTS,
-        norm=scale,
-        linewidths=0.9,
-        alpha=min(0.9, max(0.25, 40 / max(len(paths), 1))),
-        zorder=3,
-    )
-    ax.add_collection(lines)
+    look: dict[str, Any] = {"cmap": style.STARTS, "norm": scale, "linewidths": 0.9, "zorder": 3}
+    opacity = min(0.9, max(0.25, 40 / max(len(paths), 1)))
+    ax.add_collection(LineCollection(paths, array=np.asarray(colours), alpha=opacity, **look))
     if region is not None:
         ax.axhspan(*region, color=style.SKY, alpha=0.22, linewidth=0, zorder=0, label="extent of the optimal region")
     for edge in box:

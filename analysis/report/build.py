@@ -19,7 +19,7 @@ from analysis.report.sections.claims import claims
 from analysis.report.sections.comparison import comparison, draw_comparison
 from analysis.report.tables import write_tables
 from analysis.report.view import MOST_RUNS, StudyView
-from analysis.statistics.comparison import StudyComparison, study_comparisons
+from analysis.statistics.comparison import study_comparisons
 from analysis.statistics.records import to_plain
 from analysis.statistics.summary import SUMMARY_VERSION, Summary, summarise
 from analysis.study import Study
@@ -66,7 +66,10 @@ def write_report(studies: Sequence[Study], out: str | Path, sections: Sequence[S
     rows = study_comparisons(studies, summaries) if len(studies) > 1 else None
     first_table = claims(views)
     shown = _show(sections, views, folder)
-    beside = None if rows is None else _side_by_side(rows, folder)
+    beside = None
+    if rows is not None:
+        picture = draw("Studies side by side", folder / "comparison", partial(draw_comparison, rows))
+        beside = SideBySide(picture=picture, table=comparison(rows))
     summary, html = out / "summary.json", out / "report.html"
     content = to_plain({"version": SUMMARY_VERSION, "studies": summaries, "comparison": rows})
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
@@ -111,11 +114,6 @@ def _show(sections: Sequence[Section], views: Sequence[StudyView], folder: Path)
         )
         for section in sections
     ]
-
-
-def _side_by_side(rows: Sequence[StudyComparison], folder: Path) -> SideBySide:
-    picture = draw("Studies side by side", folder / "comparison", partial(draw_comparison, rows))
-    return SideBySide(picture=picture, table=comparison(rows))
 
 
 def _prefixes(studies: Sequence[Study]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the page's interactive scatter carries: for each study and model, runs, trajectories and the surface, capped."""
+"""The data of the page's interactive scatter: runs, trajectories and surface of each study and model, all sampled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a section of the report is: a question, what the slides say to it, pictures of each study, and tables."""
+"""A section of the report: a question, what the slides claim, the pictures of each study, and tables."""
 
 from __future__ import annotations
 

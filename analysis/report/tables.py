@@ -22,7 +22,7 @@ Raw = dict[str, Any]  # column of the CSV file -> value
 
 @dataclass(frozen=True, kw_only=True)
 class Found(Generic[R]):
-    """A row of a table, or why it is missing, and the study and the model that it is of."""
+    """A row of a table, or the reason why it is missing, with the study and the model that it belongs to."""
 
     study: str
     model: str | None = None

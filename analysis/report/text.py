@@ -1,4 +1,4 @@
-"""Numbers as a reader sees them: a value with its interval, never one without the other where there is one.
+"""Numbers as a reader sees them: a value always stands with its interval where it has one.
 
 They are rounded first to the digits that ``summary.json`` holds, so that the page and the file never disagree.
 """

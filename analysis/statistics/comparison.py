@@ -45,8 +45,8 @@ def study_comparisons(
 ) -> tuple[StudyComparison, ...]:
     """One row for each study and model: region shares, losses, and cost in multiples of a fixed training.
 
-    A study without a grid is judged by the region of the first study that has one for the same problem (data, inner
-    training, boxes, model).
+    A study without a grid of its own is judged by the region of the first study that has one for the same problem: the
+    same data, inner training, boxes and model.
     """
     both = list(zip(studies, summaries, strict=True))
     rows = []
@@ -59,7 +59,7 @@ def study_comparisons(
                     if isinstance(lent, Region) and _same_problem(study, other):
                         region, reference = lent, other.name
                         break
-            rows.append(_compare(study, summary, model, region, reference, seed))
+            rows.append(_compare(study, summary, model, region, reference=reference, seed=seed))
     return tuple(rows)
 
 
@@ -83,7 +83,7 @@ def _same_problem(first: Study, second: Study) -> bool:
 
 
 def _compare(
-    study: Study, summary: Summary, model: str, region: Region | NotComputable, reference: str, seed: int
+    study: Study, summary: Summary, model: str, region: Region | NotComputable, *, reference: str, seed: int
 ) -> StudyComparison:
     runs = study.runs[study.runs["model"] == model]
     online = one_arm(runs, model, "online")

@@ -1,4 +1,4 @@
-"""How the hyperparameters' spread shrinks from start to end, which of them stick at a clamp, and the way there."""
+"""How the hyperparameters' spread shrinks, which of them end at a bound, and their distance to the region by step."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Clamp(Row):
 def clamps(
     runs: pd.DataFrame, model: str, boxes: Boxes, region: Region | None = None
 ) -> tuple[Clamp, ...] | NotComputable:
-    """Which hyperparameters stick at a bound: one for each hyperparameter (each layer or group of it) and side."""
+    """How many runs end at each of the two bounds of each hyperparameter (of each layer or group of it)."""
     absent = missing_arms(runs, "online", model=model)
     if absent:
         return absent
@@ -162,9 +162,8 @@ clamped = framed(clamps)
 def distance_over_steps(study: Study, region: Region) -> pd.DataFrame | NotComputable:
     """The online runs' distance to the region (box units) over the inner steps; step 0 is the starts.
 
-    The trajectories are counted in bins of 0.005 of the box by DuckDB, in streaming, at 100 of the recorded steps at
-    most, so a million runs take little more memory than a thousand. Columns: step, n, share_inside, mean, q25, median,
-    q75.
+    DuckDB streams the trajectories and counts them in bins of 0.005 of the box, at 100 of the recorded steps at most.
+    So a million runs take little more memory than a thousand. Columns: step, n, share_inside, mean, q25, median, q75.
     """
     absent = missing_arms(study.runs, "online", model=region.model)
     if absent:
@@ -195,7 +194,8 @@ def distance_over_steps(study: Study, region: Region) -> pd.DataFrame | NotCompu
     low, high = region.surface.box.T
     centre = (bins[:, None] // _BINS ** np.arange(len(names)) % _BINS + 0.5) / _BINS
     counts["distance"] = region.distance(low + centre * (high - low))[inverse]
-    rows: list[dict[str, Any]] = [{"step": 0, **_weighted(*_starts(study.runs, region))}]
+    starts = region.distance(positions(one_arm(study.runs, region.model, "online"), names, "initial"))
+    rows: list[dict[str, Any]] = [{"step": 0, **_weighted(starts, np.ones(len(starts)))}]
     rows += [
         {"step": step, **_weighted(part["distance"].to_numpy(dtype=float), part["n"].to_numpy(dtype=float))}
         for step, part in counts.groupby("step", sort=True)
@@ -203,12 +203,8 @@ def distance_over_steps(study: Study, region: Region) -> pd.DataFrame | NotCompu
     return pd.DataFrame(rows)
 
 
-def _starts(runs: pd.DataFrame, region: Region) -> tuple[Floats, Floats]:
-    distance = region.distance(positions(one_arm(runs, region.model, "online"), region.surface.names, "initial"))
-    return distance, np.ones(len(distance))
-
-
 def _weighted(distance: Floats, weight: Floats) -> dict[str, float]:
+    """The columns of one step, for runs at each ``distance``, as many as its ``weight`` says."""
     order = np.argsort(distance)
     distance, share = distance[order], np.cumsum(weight[order]) / weight.sum()
     q25, median, q75 = (float(distance[min(int(np.searchsorted(share, q)), len(share) - 1)]) for q in (0.25, 0.5, 0.75))

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.frames import IDENTITY, Floats, NotComputable, missing_arms
+from analysis.frames import Floats, NotComputable, missing_arms, side_by_side
 from analysis.statistics.intervals import Estimate, bootstrap
 from analysis.statistics.records import Row, bounded, framed
 
 _DRAWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-_MANY = 1000  # configurations above which fewer resamples do
+_MANY = 1000  # above so many configurations fewer resamples suffice
 RANDOM, ONLINE, BOTH = "random search", "online", "online + rerun"
 
 
@@ -50,23 +50,18 @@ def _best_of(n: int, m: int) -> Floats:
 
 def _arms(runs: pd.DataFrame, model: str, metric: str) -> pd.DataFrame | NotComputable:
     """One row a configuration that has all three arms; a diverged run is chosen last and counts as the worst run."""
-    absent = missing_arms(runs, "initial", "online", "rerun", model=model)
+    arms = ("initial", "online", "rerun")
+    absent = missing_arms(runs, *arms, model=model)
     if absent:
         return absent
-    mine = runs[(runs["model"] == model) & (runs["status"] != "failed")]
-    columns = list(dict.fromkeys(["t2_loss", metric, "train_time_s"]))
-    arms = [
-        mine[mine["arm"] == arm].set_index(IDENTITY)[columns].add_suffix(f"_{arm}")
-        for arm in ("initial", "online", "rerun")
-    ]
-    wide = pd.concat(arms, axis=1, join="inner").sort_index()
+    wide = side_by_side(runs, arms, model)
     if len(wide) < 2:
         return NotComputable(f"fewer than two configurations of model {model} have all of initial, online and rerun")
-    worst = np.nanmax(wide[[f"{metric}_{a}" for a in ("initial", "online", "rerun")]].to_numpy(dtype=float))
-    for arm in ("initial", "online", "rerun"):
+    worst = np.nanmax(wide[[f"{metric}_{arm}" for arm in arms]].to_numpy(dtype=float))
+    for arm in arms:
         wide[f"{metric}_{arm}"] = wide[f"{metric}_{arm}"].fillna(worst)
         wide[f"t2_loss_{arm}"] = wide[f"t2_loss_{arm}"].fillna(np.inf)
-    return wide.reset_index()
+    return wide
 
 
 def _costs(wide: pd.DataFrame, *, seed: int) -> dict[str, Estimate]:

@@ -17,7 +17,7 @@ from analysis.statistics.intervals import Estimate, bootstrap, wilson
 from analysis.statistics.records import Row, bounded, framed
 from analysis.statistics.region import Region
 
-SLIDES_SHARES = {"good→good": 0.58, "bad→good": 0.20}  # as in the slides, which do not give their thresholds
+SLIDES_SHARES = {"good→good": 0.58, "bad→good": 0.20}  # in the slides, which do not give their threshold of good
 OUTCOMES = ("good→good", "bad→good", "bad→bad", "good→bad")
 RELATIVE_MARGIN = 0.10
 NOISE_MARGIN = 2.0
@@ -43,8 +43,8 @@ class GoodThreshold:
 def good_threshold(region: Region) -> GoodThreshold:
     """The threshold of good for the region's metric and model.
 
-    A tenth is a difference that a user would act on; two standard deviations between seeds keep a run at the very
-    optimum from counting as bad by bad luck.
+    A tenth is a difference that a user would act on. The margin of two standard deviations between seeds keeps a run at
+    the optimum itself from counting as bad by chance.
     """
     margin = max(RELATIVE_MARGIN * abs(region.best_value), NOISE_MARGIN * region.seed_noise)
     return GoodThreshold(metric=region.metric, best=region.best_value, margin=margin, value=region.best_value + margin)
@@ -96,7 +96,7 @@ def split_curve(
     after: str = "rerun",
     thresholds: Sequence[float] | None = None,
 ) -> pd.DataFrame | NotComputable:
-    """The split over the threshold, so that a reader sees at which thresholds, if any, given figures hold.
+    """The split as a function of the threshold: it shows at which thresholds, if any, given shares would hold.
 
     ``thresholds`` default to margins from 0 to 400 % above ``best`` (the best cell), finer near 0; without a best cell,
     to the quantiles of what was observed. Columns: threshold, margin (threshold / best - 1, NaN without best), and for

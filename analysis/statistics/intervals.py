@@ -1,4 +1,4 @@
-"""Numbers with their intervals: Wilson for shares, the bootstrap for everything else, always from an explicit seed."""
+"""Confidence intervals: Wilson's for shares, the bootstrap for everything else, always from an explicit seed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Estimate:
 
 
 def unknown(n: int = 0) -> Estimate:
-    """The estimate of what ``n`` observations say nothing about: NaN, without an interval."""
+    """An estimate that cannot be computed from ``n`` observations: NaN, without an interval."""
     return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), n=n)
 
 

@@ -29,7 +29,7 @@ class ModelPair(Row):
     second: str
     jaccard: Estimate  # volume of the regions' intersection over that of their union
     shift: float  # distance between the surfaces' optima
-    shifts: Mapping[str, Estimate]  # hyperparameter -> the optimum's shift, over surfaces that the grids allow
+    shifts: Mapping[str, Estimate]  # hyperparameter -> the optimum's shift, with an interval from drawn surfaces
     n_ends: int  # how many pairs of online runs from one start
     end_shifts: Mapping[str, Estimate]  # hyperparameter -> the paired difference of where they end (bootstrap)
     p_shape: float  # of the squared distance of the two surfaces' cells
@@ -53,10 +53,10 @@ def model_pairs(
 ) -> tuple[ModelPair, ...] | NotComputable:
     """The optimal regions of each pair of models against each other.
 
-    The p-values are of permutation tests of no difference between the models but their level, each adjusted over the
-    pairs by Holm's method. A permutation keeps the surface that the two models share and exchanges, within each cell,
-    what is left of their replicates beside their own means (residuals of the full model, ter Braak 1992); NaN where the
-    grid has one replicate.
+    The p-values are of permutation tests. The null hypothesis is that the two surfaces differ by a constant at most. A
+    permutation keeps the mean of the two surfaces, and exchanges within each cell the replicates' residuals between the
+    models (residuals of the full model, ter Braak 1992). Holm's method adjusts each p-value over the pairs. They are
+    NaN where the grid has one replicate.
     """
     if len(regions) < 2:
         return NotComputable(f"{len(regions) or 'no'} model with a region: regions are compared between two or more")
@@ -117,7 +117,7 @@ def _jaccard(first: Any, second: Any) -> Floats:
 
 
 def _drawn(region: Region, points: Floats, seed: int) -> tuple[Any, Any]:
-    """Inside or not [points, draws], and the place of the optimum [draws], of surfaces that the grid allows."""
+    """For surfaces drawn from the posterior: inside or not [points, draws], and the index of the optimum [draws]."""
     cells = region.complete_cells
     values = region.surface.draw(np.vstack([cells, points]), _DRAWS, seed=seed)
     values, best = values[len(cells) :], values[: len(cells)].min(axis=0)
@@ -173,7 +173,7 @@ def _table(runs: pd.DataFrame, model: str, metric: str, logarithmic: bool) -> pd
 
 
 class _Refit:
-    """A region's surface refitted to other values of its cells, with its kernel: a product, as it is linear in them."""
+    """A region's surface for other values of its cells. The kernel stays, so the surface is linear in the values."""
 
     def __init__(self, region: Region, cells: pd.Index[Any], logarithmic: bool) -> None:
         surface = region.surface

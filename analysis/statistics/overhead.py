@@ -14,7 +14,7 @@ from analysis.statistics.records import Row, framed
 
 @dataclass(frozen=True, kw_only=True)
 class Overhead(Row):
-    """What tuning costs one model, or all of them together (``model`` is then ``all``)."""
+    """The time ratio of one model, or of all models together (``model`` is then ``all``)."""
 
     bounds_of = "ratio"
 

@@ -1,4 +1,4 @@
-"""Which online runs start and end in the optimal region, how sure that is, and what holds without a threshold."""
+"""The shares of the online runs that start and end in the optimal region, with their uncertainty."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STABILITY_POINTS = 1024  # of the region's sample, where surfaces are redrawn
 class RegionShares:
     """How many online runs start and end in the region; a run that diverged ends outside.
 
-    ``end_to_volume`` is the share of ends over the region's share of the box (1: no better than ends thrown at random),
+    ``end_to_volume`` is the share of ends over the region's share of the box (1: no more than ends drawn uniformly),
     ``end_to_start`` over the share of starts. ``p_value`` is McNemar's exact test of entering against leaving.
     """
 
@@ -86,7 +86,7 @@ def _ratio_of_means(start: Floats, end: Floats, axis: int = -1) -> Floats:
 def concentration(runs: pd.DataFrame, region: Region) -> pd.DataFrame:
     """The shares of starts and of ends in the best ``volume`` of the box, for volumes from 0 to 1.
 
-    Needs no threshold: ends thrown at random lie on the diagonal. Columns: volume, start, end.
+    No threshold is needed. Ends drawn uniformly from the box give the diagonal. Columns: volume, start, end.
     """
     points = region_points(runs, region)
     volume = np.linspace(0, 1, 201)
@@ -99,7 +99,7 @@ def concentration(runs: pd.DataFrame, region: Region) -> pd.DataFrame:
 
 @dataclass(frozen=True, kw_only=True)
 class RegionStability:
-    """What the verdict owes to the finite grid: volume and shares over surfaces that the grid allows (Surface.draw)."""
+    """How far the volume and the shares vary over surfaces drawn from the posterior given the grid (Surface.draw)."""
 
     volume: Estimate
     start: Estimate
@@ -107,9 +107,9 @@ class RegionStability:
 
 
 def region_stability(runs: pd.DataFrame, region: Region, *, seed: int = 0, draws: int = 200) -> RegionStability:
-    """Intervals of the volume and of the shares inside when the surface is redrawn; the runs are kept.
+    """Intervals of the volume and of the shares inside over ``draws`` surfaces from the posterior; the runs stay.
 
-    Every drawn surface has its own best cell and threshold. Above 500 online runs, 500 evenly spaced ones are used.
+    Each surface has its own best cell and threshold. Of more than 500 online runs, 500 evenly spaced ones are used.
     """
     online = one_arm(runs, region.model, "online", completed=True)
     online = online.iloc[np.unique(np.linspace(0, len(online) - 1, 500).astype(int))] if len(online) else online

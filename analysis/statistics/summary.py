@@ -49,7 +49,7 @@ PAIRS: dict[Pair, tuple[Arm, Arm]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Definitions:
-    """The words that a number needs beside it; they do not depend on the study."""
+    """The definitions that the numbers need. They are the same for every study."""
 
     region: str = DEFINITION
     region_metric: str = (
@@ -250,7 +250,8 @@ def _model(study: Study, model: str, seed: int) -> ModelSummary:
         },
         diagonal={
             pair: {
-                metric: compare_arms(runs, first, second, metric, model, noise[metric], seed=seed) for metric in METRICS
+                metric: compare_arms(runs, first, second, metric=metric, model=model, margin=noise[metric], seed=seed)
+                for metric in METRICS
             }
             for pair, (first, second) in PAIRS.items()
         },

@@ -29,7 +29,7 @@ class Surface:
     """A smoothed response surface of one metric for one model.
 
     ``cells`` is the frame of :func:`grid_cells`. ``seed_noise`` is the standard deviation of one run's metric between
-    seeds at the same hyperparameters, ``paired_noise`` what is left of it between runs with the same seed.
+    seeds at the same hyperparameters. ``paired_noise`` is the same without the effect that a seed has on all cells.
     """
 
     model: str
@@ -54,10 +54,10 @@ class Surface:
         return np.exp(out) if self.logarithmic else out
 
     def draw(self, points: Floats, draws: int, *, seed: int) -> Floats:
-        """Surfaces that the grid allows, [N, draws] at ``points`` [N, D]: drawn jointly from the posterior.
+        """Surfaces drawn from the Gaussian process's posterior: [N, draws] values at ``points`` [N, D], jointly.
 
-        They vary with the seed noise of the cells and with what lies between cells. Memory and time grow as N² and N³:
-        a few thousand points at most.
+        They differ by the seed noise of the cells and by what is not known between them. Memory grows as N² and time as
+        N³, so a few thousand points are the most.
         """
         with _one_thread():
             mean, covariance = self._process.predict(scaled(np.atleast_2d(points), self.box), return_cov=True)
@@ -149,7 +149,7 @@ def fit_surface(runs: pd.DataFrame, model: str, boxes: Boxes, metric: str = "t2_
 def _noise(runs: pd.DataFrame, model: str, metric: str, cells: pd.DataFrame) -> tuple[float, float] | None:
     """Standard deviation of one run between seeds: in all, and without the effect that a seed has on every cell.
 
-    Medians over cells (divided by the median of χ²/df), because bad cells scatter by far more than those that matter.
+    Both are medians over cells (divided by the median of χ²/df), as poor cells scatter far more than good ones.
     """
     chosen = runs[(runs["arm"] == "grid") & (runs["model"] == model) & (runs["status"] == "completed")]
     table = chosen.pivot_table(index="config_index", columns="replicate", values=metric).to_numpy(dtype=float)

@@ -1,4 +1,4 @@
-"""The part of the region's section on single hyperparameters: their way, how they come together, and their clamps."""
+"""Tables and pictures of single hyperparameters, for the region's section: trajectories, contraction and bounds."""
 
 from __future__ import annotations
 

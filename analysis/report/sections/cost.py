@@ -1,4 +1,4 @@
-"""The section of the cost: what tuning takes, and what the same compute buys elsewhere."""
+"""The section of the cost: the time that tuning takes, and what random search reaches with the same compute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The section of the diagonal: whether training has to be repeated with the values that T1-T2 found."""
+"""The section of the diagonal: whether training again with the values that T1-T2 found changes the loss."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def draw_diagonal(pair: Pair, view: StudyView) -> Drawn | NotComputable:
         left.set_title(model, pad=22)
         both = pairs(view.study.runs, first, second, model)
         plots_split.diagonal_scatter(left, both, first, second, margin=result.margin)
-        differences = bland_altman(view.study.runs, first, second, "test_loss", model)
+        differences = bland_altman(view.study.runs, first, second, metric="test_loss", model=model)
         plots_split.bland_altman_plot(right, differences, result, first=first, second=second)
         words.append(
             f"{model}: mean difference {number(result.mean_difference)} over {result.n} configurations, "

@@ -1,4 +1,4 @@
-"""The section of the optimal region: who starts and ends in it, and how the runs get there."""
+"""The section of the optimal region: how many runs start and end in it, and how they get there."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def draw_convergence(view: StudyView) -> Drawn | NotComputable:
     for ax, (model, names) in zip(axes, ((m, n) for m in models for n in several), strict=True):
         online = thinned(view.online(model), MOST_DRAWN)
         paths = view.paths(model, MOST_DRAWN)
-        plots_region.region_convergence(ax, online, paths, view.study.boxes, view.found.get(model), names)
+        plots_region.region_convergence(ax, online, paths, view.study.boxes, region=view.found.get(model), names=names)
         ax.set_title(model)
     captions += [_region_words(view, model) for model in models]
     if view.found:
