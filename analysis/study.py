@@ -24,7 +24,7 @@ SCHEMA_VERSION = 1  # the newest layout that this reader knows
 TABLES = ("runs", "trajectories", "attempts")
 _REQUIRED = ("run_id", "config_index", "arm", "replicate", "model", "status")  # of runs
 _MEMORY_LIMIT = "1GB"  # of DuckDB, which spills to a temporary directory above it
-_ATTEMPTS_TO_LIST = 5  # a running study replaces its shards by larger ones; then the listing is made again
+_ATTEMPTS_TO_LIST = 5  # the listing is made again where a running study replaces its shards by larger ones meanwhile
 
 
 Files = dict[str, dict[str, list[str]]]  # table -> {"top": the published file, "shards": those of a running study}

@@ -97,7 +97,7 @@ def _views(studies: Sequence[Study]) -> list[StudyView]:
 
 
 def _show(sections: Sequence[Section], views: Sequence[StudyView], folder: Path) -> list[ShownSection]:
-    """Each section with its tables and, where it has any, its pictures of each study."""
+    """Each section with its tables, and with its pictures of each study."""
     prefixes = _prefixes([view.study for view in views])
     return [
         ShownSection(

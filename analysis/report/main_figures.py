@@ -16,7 +16,7 @@ DIFFERENCE, TIME = "test loss, rerun − online", "time, online / initial"
 
 
 def main_figures(summary: Summary) -> list[tuple[str, ...]]:
-    """A label, then a text for each model, with 95 % intervals. What the study does not allow is an en dash."""
+    """A label, then a text for each model, with 95 % intervals. An en dash stands for what the study does not allow."""
     by_model = [_of_model(parts, summary.overhead_of(model)) for model, parts in summary.models.items()]
     spreads = dict.fromkeys(label for column in by_model for label in column if label.startswith("spread"))
     labels = [*REGION, *spreads, *(f"initial → rerun, {outcome}" for outcome in OUTCOMES), DIFFERENCE, TIME]

@@ -1,4 +1,4 @@
-"""Records: what a statistic found, as a frozen dataclass; and how records become frames and JSON."""
+"""Records, the frozen dataclasses that statistics return, and how they become frames and JSON."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def significant(value: float) -> float | None:
 def to_plain(value: Any) -> Any:
     """``value`` in the types of JSON: frames as lists of rows, dataclasses as objects, NaN as None, six digits.
 
-    A record with a method ``published`` says by it what is published of it, and under which keys.
+    A record with a method ``published`` is an object of the keys and values that this method returns.
     """
     if isinstance(value, NotComputable):
         return {"not_computable": value.reason}

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 TABLE_LIMIT = 40  # rows shown on a terminal where no limit is given
 HIDDEN = ("run_id", "dataset", "seed", "attempt", "error")  # columns not shown in the table unless named
 
-
 commands = typer.Typer()
 
 
@@ -117,7 +116,7 @@ def _print_table(frame: pd.DataFrame) -> None:
     for row in frame.itertuples(index=False):
         table.add_row(*(_cell(value) for value in row))
     screen = console()
-    # Rather too wide than cut: a cut number is a wrong number.
+    # A table that is wider than the screen is better than a number that is cut, and so wrong.
     screen.print(table, width=max(screen.width, screen.measure(table).maximum), soft_wrap=True)
 
 

@@ -71,7 +71,7 @@ def select(
     """The rows and columns asked for, as the options of ``t1t2 results`` say.
 
     Raises:
-        StudyError: an option names a column or an arm that is not there, or the query is none.
+        StudyError: an option names a column or an arm that is not there, or the query is not valid.
     """
     if arm is not None:
         known = sorted(frame["arm"].unique()) if "arm" in frame else []
@@ -99,7 +99,7 @@ def _query(frame: pd.DataFrame, query: str) -> pd.DataFrame:
     import pandas as pd
 
     hint = f"must be a pandas query such as \"t2_loss < 0.2 and arm == 'online'\" over {', '.join(frame.columns)}"
-    if "@" in query:  # would read this program's own variables
+    if "@" in query:  # pandas would read variables of this program
         raise StudyError(f"--query {query!r}: must not use '@'")
     try:
         kept = frame.query(query)
