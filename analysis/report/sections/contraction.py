@@ -73,9 +73,8 @@ def draw_hyperparameters(view: StudyView) -> Drawn | NotComputable:
     figure, axes = style.panels(len(models) * len(view.study.boxes), height=3.3)
     for ax, (model, name) in zip(axes, ((m, h) for m in models for h in view.study.boxes), strict=True):
         extent = extents.get(model, {}).get(name)
-        plots_steps.hyperparameter_trajectories(
-            ax, view.paths(model, MOST_DRAWN), view.online(model), name, view.study.boxes[name], extent
-        )
+        paths, online = view.paths(model, MOST_DRAWN), view.online(model)
+        plots_steps.hyperparameter_trajectories(ax, paths, online, name=name, box=view.study.boxes[name], region=extent)
         ax.set_title(model, pad=22)
     return figure, (
         "The hyperparameters of every T1-T2 run over the steps, coloured by the value they start from. "
