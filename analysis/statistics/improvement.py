@@ -163,7 +163,8 @@ def against_best_cell(
     grid = one_arm(runs, region.model, "grid", completed=True)
     at_best = grid.loc[grid["config_index"] == region.best_index, metric].to_numpy(dtype=float)
     values = one_arm(runs, region.model, arm, completed=True)[metric].to_numpy(dtype=float)
-    noise = float(np.sqrt(grid.groupby("config_index")[metric].var().median()))
+    variances = grid.groupby("config_index")[metric].var().dropna()  # of one replicate there is none
+    noise = float(np.sqrt(variances.median()))
     if not np.isfinite(noise):
         return NotComputable(f"one replicate for each grid cell of model {region.model}: no seed noise for {metric}")
     mean = bootstrap(values, np.mean, seed=seed)
