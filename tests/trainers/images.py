@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tests.trainers.problems import PLAIN
+from tests.trainers.problems import ONE_STEP, PLAIN
 from trainers import Member, Point, Problem, TrainConfig, train
 from trainers.config import DataConfig, HyperparameterConfig, InnerConfig, ModelConfig, OuterConfig, Range
 from trainers.data.split import Split
@@ -42,19 +44,17 @@ def image_split(seed: int = 0, shape: tuple[int, ...] = (1, 4, 4), classes: int 
 def image_config(
     model: ModelConfig,
     hyperparameters: HyperparameterConfig | None = None,
-    inner: dict[str, object] | None = None,
-    outer: dict[str, object] | None = None,
+    inner: Mapping[str, object] | None = None,
+    outer: Mapping[str, object] | None = None,
     record_every: int = 1,
 ) -> TrainConfig:
     """Batches of 8 of 24 images, the whole of T2 in every outer step."""
-    inner = {"steps": 1, "batch_size": 8, "learning_rate": 0.3, "schedule": "constant"} | (inner or {})
-    outer = PLAIN | (outer or {})
     return TrainConfig(
         data=DataConfig(t1_size=24, t2_size=13, test_size=10),
         model=model,
         hyperparameters=hyperparameters or HyperparameterConfig(),
-        inner=InnerConfig(**inner),  # type: ignore[arg-type]
-        outer=OuterConfig(**outer),  # type: ignore[arg-type]
+        inner=InnerConfig(**(ONE_STEP | dict(inner or {}))),
+        outer=OuterConfig(**(PLAIN | dict(outer or {}))),
         record_every=record_every,
         dtype="float64",
     )
@@ -94,6 +94,7 @@ class Residual(nn.Module):
     """What a user may write: a skip connection, a group normalisation, a constant, parameters of its own."""
 
     noise_sites = ("inner.0",)
+    offset: Tensor
 
     def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()
@@ -104,7 +105,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1) + self.offset
-        return self.gain * self.out(x + self.inner(x))
+        out: Tensor = self.gain * self.out(x + self.inner(x))
+        return out
 
 
 def residual(input_shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ def random_split(seed: int, sizes: tuple[int, int, int] = (24, 13, 10), features
     )
 
 
+ONE_STEP: dict[str, Any] = {"steps": 1, "batch_size": 8, "learning_rate": 0.3, "schedule": "constant"}
 PLAIN: dict[str, Any] = {  # one exact step after each inner step, and no economies where it is ``forward``
     "estimator": "t1t2",
     "every": 1,
@@ -50,8 +52,8 @@ PLAIN: dict[str, Any] = {  # one exact step after each inner step, and no econom
 def small_config(
     hidden: tuple[int, ...] = (5, 4),
     activation: str = "tanh",
-    inner: dict[str, object] | None = None,
-    outer: dict[str, object] | None = None,
+    inner: Mapping[str, object] | None = None,
+    outer: Mapping[str, object] | None = None,
     hyperparameters: HyperparameterConfig | None = None,
     record_every: int = 1,
 ) -> TrainConfig:
@@ -60,10 +62,8 @@ def small_config(
         data=DataConfig(t1_size=24, t2_size=13, test_size=10),
         model=ModelConfig(hidden=hidden, activation=activation),  # type: ignore[arg-type]
         hyperparameters=hyperparameters or HyperparameterConfig(),
-        inner=InnerConfig(
-            **({"steps": 1, "batch_size": 8, "learning_rate": 0.3, "schedule": "constant"} | (inner or {}))
-        ),
-        outer=OuterConfig(**(PLAIN | (outer or {}))),
+        inner=InnerConfig(**(ONE_STEP | dict(inner or {}))),
+        outer=OuterConfig(**(PLAIN | dict(outer or {}))),
         record_every=record_every,
         dtype="float64",
     )

@@ -24,7 +24,7 @@ def rows(seed: int, size: int, batch: int, numbers: range, stream: Stream = Stre
 
 
 @given(seed=st.integers(0, 2**63 - 1), size=st.integers(2, 40), data=st.data())
-def test_each_epoch_is_a_permutation_less_an_incomplete_batch(seed, size, data):
+def test_each_epoch_is_a_permutation_less_an_incomplete_batch(seed: int, size: int, data: st.DataObject) -> None:
     batch = data.draw(st.integers(1, size - 1))
     per_epoch = size // batch
     found = rows(seed, size, batch, range(3 * per_epoch))
@@ -34,12 +34,12 @@ def test_each_epoch_is_a_permutation_less_an_incomplete_batch(seed, size, data):
         assert set(seen) <= set(range(size))
 
 
-def test_what_an_incomplete_batch_leaves_out_differs_from_epoch_to_epoch():
+def test_what_an_incomplete_batch_leaves_out_differs_from_epoch_to_epoch() -> None:
     found = rows(1, 25, 8, range(60))  # 20 epochs, each without one example
     assert {row for part in found for row in part} == set(range(25))
 
 
-def test_members_epochs_seeds_and_streams_have_orders_of_their_own():
+def test_members_epochs_seeds_and_streams_have_orders_of_their_own() -> None:
     first = rows(1, 50, 50 - 1, range(3))
     assert first[0] != first[1] != first[2] != first[0]
     assert rows(1, 50, 49, range(3)) == first
@@ -47,7 +47,7 @@ def test_members_epochs_seeds_and_streams_have_orders_of_their_own():
     assert rows(1, 50, 49, range(3), Stream.T2_ORDER) != first
 
 
-def test_a_member_has_the_same_batches_wherever_it_stands_in_whatever_pack():
+def test_a_member_has_the_same_batches_wherever_it_stands_in_whatever_pack() -> None:
     x, y = torch.randn(30, 2, 3, generator=torch.Generator().manual_seed(0)), torch.arange(30)
     pack = Order(x, y, [5, 6, 7], Stream.T1_ORDER, 4)
     alone = Order(x, y, [6], Stream.T1_ORDER, 4)
@@ -62,7 +62,7 @@ def test_a_member_has_the_same_batches_wherever_it_stands_in_whatever_pack():
 
 @given(seed=st.integers(0, 1000), numbers=st.lists(st.integers(0, 40), min_size=1, max_size=8))
 @settings(max_examples=30)
-def test_a_batch_depends_on_its_number_and_not_on_the_ones_asked_for_before(seed, numbers):
+def test_a_batch_depends_on_its_number_and_not_on_the_ones_asked_for_before(seed: int, numbers: list[int]) -> None:
     wanted = rows(seed, 11, 3, range(41))
     x = torch.arange(11)
     order = Order(x, x, [seed], Stream.T1_ORDER, 3)
@@ -70,7 +70,7 @@ def test_a_batch_depends_on_its_number_and_not_on_the_ones_asked_for_before(seed
 
 
 @pytest.mark.parametrize("batch", [0, 12])
-def test_a_batch_of_everything_is_the_set_itself(batch):
+def test_a_batch_of_everything_is_the_set_itself(batch: int) -> None:
     x = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
     xs, ys = Order(x, torch.arange(12), [1, 2], Stream.T2_ORDER, batch).at(5)
     assert torch.equal(xs, torch.stack([x, x]))
@@ -81,22 +81,29 @@ def noise(seeds: list[int], shapes: list[tuple[int, ...] | None], batch: int = 4
     return Noise(seeds, shapes, batch, like)
 
 
+def drawn(source: Noise, step: int, site: int = 0) -> Tensor:
+    """The noise of a site that has some."""
+    epsilon = source.at(step)[site]
+    assert epsilon is not None
+    return epsilon
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_noise_is_standard_normal(dtype):
+def test_noise_is_standard_normal(dtype: torch.dtype) -> None:
     source = noise([3], [(50,)], 100, torch.zeros(1, dtype=dtype))
-    drawn = torch.cat([source.at(step)[0].flatten() for step in range(20)]).double()
-    count = len(drawn)  # 100,000; five standard errors of each moment
-    assert abs(drawn.mean()) < 5 / math.sqrt(count)
-    assert abs(drawn.var() - 1) < 5 * math.sqrt(2 / count)
-    assert abs((drawn**3).mean()) < 5 * math.sqrt(15 / count)
-    assert abs((drawn**4).mean() - 3) < 5 * math.sqrt(96 / count)
-    assert source.at(0)[0].dtype == dtype
+    draws = torch.cat([drawn(source, step).flatten() for step in range(20)]).double()
+    count = len(draws)  # 100,000; five standard errors of each moment
+    assert abs(draws.mean()) < 5 / math.sqrt(count)
+    assert abs(draws.var() - 1) < 5 * math.sqrt(2 / count)
+    assert abs((draws**3).mean()) < 5 * math.sqrt(15 / count)
+    assert abs((draws**4).mean() - 3) < 5 * math.sqrt(96 / count)
+    assert drawn(source, 0).dtype == dtype
 
 
-def test_steps_sites_and_members_have_independent_noise():
+def test_steps_sites_and_members_have_independent_noise() -> None:
     source = noise([3, 4], [(60,), (60,)], 50)
     draws = {
-        (member, site, step): source.at(step)[site][member].clone()
+        (member, site, step): drawn(source, step, site)[member].clone()
         for step in (0, 1, 2)
         for site in (0, 1)
         for member in (0, 1)
@@ -113,7 +120,7 @@ def test_steps_sites_and_members_have_independent_noise():
     assert abs(float((within[1:] * within[:-1]).mean())) < 5 / math.sqrt(2940)
 
 
-def test_noise_is_given_where_it_is_asked_for_and_shaped_like_the_examples():
+def test_noise_is_given_where_it_is_asked_for_and_shaped_like_the_examples() -> None:
     first, second, third = noise([1, 2, 3], [None, (2, 3), (5,)]).at(0)
     assert first is None
     assert second is not None
@@ -124,7 +131,7 @@ def test_noise_is_given_where_it_is_asked_for_and_shaped_like_the_examples():
 
 @given(steps=st.lists(st.integers(0, 10**9), min_size=1, max_size=6), seed=st.integers(0, 2**63 - 1))
 @settings(max_examples=30)
-def test_noise_depends_on_seed_site_and_step_alone(steps, seed):
+def test_noise_depends_on_seed_site_and_step_alone(steps: list[int], seed: int) -> None:
     """Not on the members beside, on their order, on what was drawn before, or on torch's own generator."""
     pack = noise([seed, 1, 2], [(3,), (3,)])
     for step in steps:
@@ -136,7 +143,7 @@ def test_noise_depends_on_seed_site_and_step_alone(steps, seed):
         assert torch.equal(found[0], wanted[2])
 
 
-def test_drawing_leaves_the_generator_of_torch_alone():
+def test_drawing_leaves_the_generator_of_torch_alone() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     noise([1], [(3,)]).at(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
@@ -29,7 +29,7 @@ class Oven:
         check(self, "oven")
 
 
-def test_a_declaration_is_readable():
+def test_a_declaration_is_readable() -> None:
     shelves, *_, timers, fan, mode, spare = settings_of(Oven)
     assert (shelves.name, shelves.kind, shelves.meaning) == ("shelves", int, "how many shelves it has")
     assert [limit.words for limit in shelves.limits] == ["at least 1"]
@@ -45,7 +45,7 @@ def test_a_declaration_is_readable():
         {"heat": 7, "open": 1.0, "damp": [0, 0.999]},  # a whole number stands for another, a list for a tuple
     ],
 )
-def test_what_is_allowed_is_kept(settings):
+def test_what_is_allowed_is_kept(settings: dict[str, Any]) -> None:
     oven = Oven(**settings)
     assert {name: getattr(oven, name) for name in settings} == settings
 
@@ -70,13 +70,13 @@ def test_what_is_allowed_is_kept(settings):
         ({"spare": None}, "oven.spare = None: must be a string"),
     ],
 )
-def test_what_is_refused_is_named(settings, message):
+def test_what_is_refused_is_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Oven(**settings)
     assert str(caught.value) == message
 
 
-def test_another_error_may_be_raised_and_the_outermost_table_has_no_name():
+def test_another_error_may_be_raised_and_the_outermost_table_has_no_name() -> None:
     class Burnt(ValueError):
         pass
 

@@ -11,17 +11,20 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from tests.trainers.problems import small_config, small_problem
 from tests.trainers.runs import TUNED, after, bits, checkpoints, points, run
 from trainers import Checkpoint, ConfigError, Member, Problem, TrainConfig
 from trainers.checkpoint import dumps, load, loads, save
+from trainers.records import Record
 
 ROOT = Path(__file__).parents[2]
 MEMBERS = [Member(5, TUNED), Member(6, {"log10_l2": -5.0, "input_noise_std": 0.7})]
@@ -39,7 +42,7 @@ def problem_of(estimator: str, inner: str, outer: dict[str, object] | None = Non
 
 @pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
 @pytest.mark.parametrize("estimator", ["t1t2", "t1t2_at_theta", "seed_literal", "neumann", "forward"])
-def test_a_training_goes_on_bit_for_bit_from_whatever_step(estimator, optimiser):
+def test_a_training_goes_on_bit_for_bit_from_whatever_step(estimator: str, optimiser: str) -> None:
     problem, config = problem_of(estimator, optimiser)
     whole = run(problem, config, MEMBERS, checkpoint_every=1)
     saved = checkpoints(whole)
@@ -64,7 +67,7 @@ def test_a_training_goes_on_bit_for_bit_from_whatever_step(estimator, optimiser)
         {"averaging": 0.9, "tangent_every": 2},
     ],
 )
-def test_whatever_the_outer_steps_are(outer):
+def test_whatever_the_outer_steps_are(outer: dict[str, object]) -> None:
     problem, config = problem_of("forward", "momentum", outer)
     whole = run(problem, config, MEMBERS, checkpoint_every=5)
     for checkpoint in checkpoints(whole):
@@ -73,7 +76,7 @@ def test_whatever_the_outer_steps_are(outer):
 
 @pytest.mark.parametrize("online", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_fixed_arms_and_float32_go_on_too(online, dtype):
+def test_fixed_arms_and_float32_go_on_too(online: bool, dtype: Literal["float32", "float64"]) -> None:
     problem, config = problem_of("forward", "adam")
     config = replace(config, dtype=dtype)
     problem = small_problem(config)
@@ -84,10 +87,11 @@ def test_fixed_arms_and_float32_go_on_too(online, dtype):
 
 @given(stops=st.lists(st.integers(1, 25), min_size=1, max_size=4, unique=True).map(sorted))
 @settings(max_examples=6)
-def test_a_training_may_be_stopped_and_continued_any_number_of_times(stops):
+def test_a_training_may_be_stopped_and_continued_any_number_of_times(stops: list[int]) -> None:
     problem, config = problem_of("forward", "adam")
     whole = run(problem, config, MEMBERS)
-    seen, resume = [], None
+    seen: list[Record] = []
+    resume = None
     for stop in stops:
         records = run(problem, config, MEMBERS, checkpoint_every=1, resume=resume)
         resume = next(c for c in checkpoints(records) if c.step == stop)
@@ -96,7 +100,7 @@ def test_a_training_may_be_stopped_and_continued_any_number_of_times(stops):
     assert bits(seen) == bits(whole)
 
 
-def test_resuming_leaves_the_checkpoint_as_it_was():
+def test_resuming_leaves_the_checkpoint_as_it_was() -> None:
     problem, config = problem_of("forward", "adam")
     (saved,) = checkpoints(run(problem, config, MEMBERS, checkpoint_every=20))
     before = bits([saved])
@@ -112,7 +116,7 @@ TENSORS = st.dictionaries(
 
 
 @given(tensors=TENSORS, step=st.integers(0, 10**12), dtype=st.sampled_from([torch.float32, torch.float64]))
-def test_bytes_hold_step_and_tensors_exactly(tensors, step, dtype):
+def test_bytes_hold_step_and_tensors_exactly(tensors: dict[str, Tensor], step: int, dtype: torch.dtype) -> None:
     checkpoint = Checkpoint(step, {name: t.to(dtype) for name, t in tensors.items()})
     assert bits([loads(dumps(checkpoint))]) == bits([checkpoint])
 
@@ -124,7 +128,7 @@ def saved() -> Checkpoint:
 
 
 @given(part=st.floats(0, 1, exclude_max=True))
-def test_truncated_bytes_are_refused(part):
+def test_truncated_bytes_are_refused(part: float) -> None:
     whole = dumps(Checkpoint(3, {"theta": torch.zeros(2, 7), "h": torch.zeros(2, 3, dtype=torch.float64)}))
     length = int(part * len(whole))
     with pytest.raises(ConfigError, match=f"checkpoint of {length} bytes: must be a whole one"):
@@ -132,7 +136,7 @@ def test_truncated_bytes_are_refused(part):
 
 
 @given(content=st.binary(max_size=200))
-def test_any_other_bytes_are_refused(content):
+def test_any_other_bytes_are_refused(content: bytes) -> None:
     with pytest.raises(ConfigError, match="checkpoint of"):
         loads(content)
 
@@ -146,7 +150,7 @@ class Trap:
         return setattr, (Trap, "sprung", True)
 
 
-def test_pickles_are_refused_unopened():
+def test_pickles_are_refused_unopened() -> None:
     file = io.BytesIO()
     torch.save({"theta": Trap()}, file)
     for content in (pickle.dumps(Trap()), file.getvalue()):
@@ -169,19 +173,19 @@ def test_pickles_are_refused_unopened():
         {"version": "99", "step": "3"},
     ],
 )
-def test_safetensors_of_something_else_are_refused(metadata):
+def test_safetensors_of_something_else_are_refused(metadata: dict[str, str] | None) -> None:
     with pytest.raises(ConfigError, match="checkpoint"):
         loads(safetensors.torch.save({"theta": torch.zeros(2)}, metadata))
 
 
 @pytest.mark.parametrize("step", [-1, 27])
-def test_a_step_that_the_training_does_not_have_is_refused(saved, step):
+def test_a_step_that_the_training_does_not_have_is_refused(saved: Checkpoint, step: int) -> None:
     problem, config = problem_of("forward", "adam")
     with pytest.raises(ConfigError, match=f"checkpoint at step {step}"):
         run(problem, config, MEMBERS, resume=replace(saved, step=step))
 
 
-def test_files_hold_what_was_saved_last(saved, tmp_path):
+def test_files_hold_what_was_saved_last(saved: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "pack 1.safetensors"
     save(saved, path)
     assert bits([load(path)]) == bits([saved])
@@ -191,7 +195,7 @@ def test_files_hold_what_was_saved_last(saved, tmp_path):
     torch.testing.assert_close(safetensors.torch.load_file(path)["theta"], saved.tensors["theta"], rtol=0, atol=0)
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(saved, tmp_path):
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(saved: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     save(saved, path)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -205,7 +209,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(saved, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_rename_that_fails_leaves_no_temporary_file(saved, tmp_path):
+def test_a_rename_that_fails_leaves_no_temporary_file(saved: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     path.mkdir()
     with pytest.raises(IsADirectoryError):
@@ -227,7 +231,7 @@ save(checkpoint, path)
 """
 
 
-def test_a_process_killed_in_the_middle_of_a_write_leaves_the_old_file(saved, tmp_path):
+def test_a_process_killed_in_the_middle_of_a_write_leaves_the_old_file(saved: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     save(saved, path)
     died = subprocess.run(

@@ -110,7 +110,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("kind", "settings", "parts"), REFUSED, ids=[f"{k.__name__}-{s}" for k, s, _ in REFUSED])
-def test_a_refusal_names_the_value_what_is_allowed_and_where(kind, settings, parts):
+def test_a_refusal_names_the_value_what_is_allowed_and_where(
+    kind: type, settings: dict[str, object], parts: list[str]
+) -> None:
     with pytest.raises(ConfigError) as caught:
         kind(**settings)
     for part in parts:
@@ -125,20 +127,20 @@ NUMBERS = [
 ]
 
 
-def test_the_tables_have_numbers():
+def test_the_tables_have_numbers() -> None:
     assert len(NUMBERS) == 20
 
 
 @pytest.mark.parametrize(("where", "name"), NUMBERS, ids=[".".join(n) for n in NUMBERS])
 @pytest.mark.parametrize("value", ["1", None, True, math.nan, math.inf, -math.inf, [1]], ids=str)
-def test_no_number_may_be_anything_else(where, name, value):
+def test_no_number_may_be_anything_else(where: str, name: str, value: object) -> None:
     with pytest.raises(ConfigError) as caught:
         KINDS[where](**{name: value})
     assert f"{where}.{name} = {value!r}" in str(caught.value)
 
 
 @given(value=st.floats())
-def test_a_learning_rate_is_any_number_above_zero(value):
+def test_a_learning_rate_is_any_number_above_zero(value: float) -> None:
     if 0 < value < math.inf:
         assert InnerConfig(learning_rate=value).learning_rate == value
     else:
@@ -147,7 +149,7 @@ def test_a_learning_rate_is_any_number_above_zero(value):
 
 
 @given(low=st.floats(), high=st.floats())
-def test_a_box_is_finite_and_not_empty(low, high):
+def test_a_box_is_finite_and_not_empty(low: float, high: float) -> None:
     if math.isfinite(low) and math.isfinite(high) and low < high:
         assert (Range(low, high).low, Range(low, high).high) == (low, high)
     else:
@@ -155,7 +157,7 @@ def test_a_box_is_finite_and_not_empty(low, high):
             Range(low, high)
 
 
-def test_whole_numbers_may_stand_for_others():
+def test_whole_numbers_may_stand_for_others() -> None:
     assert Range(0, 1).high == 1
     assert InnerConfig(learning_rate=1).learning_rate == 1
 
@@ -171,7 +173,7 @@ def test_whole_numbers_may_stand_for_others():
         (ModelConfig("package.module:function"), "package.module:function"),
     ],
 )
-def test_a_model_has_a_name_in_tables(model, label):
+def test_a_model_has_a_name_in_tables(model: ModelConfig, label: str) -> None:
     assert model.label == label
 
 
@@ -187,23 +189,23 @@ ILL_TYPED: list[tuple[type, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("kind", "settings", "message"), ILL_TYPED, ids=[m for _, _, m in ILL_TYPED])
-def test_a_value_of_another_type_is_refused(kind, settings, message):
+def test_a_value_of_another_type_is_refused(kind: type, settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         kind(**settings)
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("table", [*KINDS.values(), Range, HyperparameterConfig], ids=lambda table: table.__name__)
-def test_every_setting_says_what_it_means_in_one_line(table):
+def test_every_setting_says_what_it_means_in_one_line(table: type) -> None:
     for setting in settings_of(table):
         assert setting.meaning, setting.name
         assert "\n" not in setting.meaning
 
 
-def test_settings_cannot_be_changed_once_made():
+def test_settings_cannot_be_changed_once_made() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         TrainConfig().record_every = 5  # type: ignore[misc]
 
 
-def test_a_configuration_error_is_a_value_error():
+def test_a_configuration_error_is_a_value_error() -> None:
     assert issubclass(ConfigError, ValueError)

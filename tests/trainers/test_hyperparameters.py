@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -29,7 +31,7 @@ from trainers.networks.perceptron.network import parameters_of
 
 BOX, L2 = Range(0.0, 0.5), Range(-5.5, -2.5)
 PARAMETERS = parameters_of(4, (3, 5), 2)  # 15, 20 and 12 entries in its three layers
-GROUPS = {"weights": ("*.weight",), "last_bias": ("3.bias",)}
+GROUPS: dict[str, tuple[str, ...]] = {"weights": ("*.weight",), "last_bias": ("3.bias",)}
 SCOPES = {
     "tied": HyperparameterConfig(log10_l2=L2),
     "layer": HyperparameterConfig(log10_l2=Range(-5.5, -2.5, scope="layer")),
@@ -42,7 +44,7 @@ def names(config: HyperparameterConfig, hidden: tuple[int, ...] = (3, 5)) -> tup
     return lay_out(config, parameters_of(4, hidden, 2), len(hidden)).names
 
 
-def test_columns_are_named_in_one_order():
+def test_columns_are_named_in_one_order() -> None:
     assert names(HyperparameterConfig()) == ("log10_l2", "input_noise_std")
     assert names(ALL_KINDS) == (
         "log10_l2_layer1",
@@ -61,7 +63,7 @@ def test_columns_are_named_in_one_order():
     assert names(SCOPES["layer"], ()) == ("log10_l2_layer1", "input_noise_std")
 
 
-def test_boxes_give_each_column_its_range():
+def test_boxes_give_each_column_its_range() -> None:
     found = boxes(TrainConfig(hyperparameters=ALL_KINDS, model=ModelConfig(hidden=(3, 5))))
     assert tuple(found) == names(ALL_KINDS)
     assert found["log10_l2_layer2"] == ALL_KINDS.log10_l2
@@ -73,7 +75,7 @@ def scope_of(column: int | None, layout: Layout) -> set[str]:
     return {p.name for p, c in zip(PARAMETERS, layout.l2, strict=True) if c == column}
 
 
-def test_a_layer_is_its_weights_with_its_bias_and_the_rest_of_groups_is_free():
+def test_a_layer_is_its_weights_with_its_bias_and_the_rest_of_groups_is_free() -> None:
     layer = lay_out(SCOPES["layer"], PARAMETERS, 2)
     assert [scope_of(c, layer) for c in range(3)] == [{f"{n}.weight", f"{n}.bias"} for n in (1, 2, 3)]
     group = lay_out(SCOPES["group"], PARAMETERS, 2)
@@ -85,7 +87,7 @@ def test_a_layer_is_its_weights_with_its_bias_and_the_rest_of_groups_is_free():
 
 @pytest.mark.parametrize("scope", SCOPES)
 @given(seed=st.integers(0, 10_000))
-def test_the_penalty_is_that_of_the_slides(scope, seed):
+def test_the_penalty_is_that_of_the_slides(scope: str, seed: int) -> None:
     """Ω = Σ_j 10^λ_j θ_j² / 2: its gradient, and that gradient's derivative along w, by autograd."""
     layout = lay_out(SCOPES[scope], PARAMETERS, 2)
     draw = torch.Generator().manual_seed(seed)
@@ -115,7 +117,9 @@ def test_the_penalty_is_that_of_the_slides(scope, seed):
 
 @pytest.mark.parametrize("estimator", ["t1t2", "t1t2_at_theta", "neumann"])
 @pytest.mark.parametrize(("dtype", "value"), [("float32", 50.0), ("float64", 400.0)])
-def test_a_large_value_of_another_hyperparameter_is_no_exponent(dtype, value, estimator):
+def test_a_large_value_of_another_hyperparameter_is_no_exponent(
+    dtype: Literal["float32", "float64"], value: float, estimator: str
+) -> None:
     """A noise of 50 on pixels from 0 to 255: 10^50 is no float32."""
     kinds = HyperparameterConfig(input_noise_std=Range(0.0, 500.0, learning_rate=0.01))
     config = small_config(inner={"steps": 2}, outer={"estimator": estimator}, hyperparameters=kinds)
@@ -125,7 +129,7 @@ def test_a_large_value_of_another_hyperparameter_is_no_exponent(dtype, value, es
     assert all(math.isfinite(slope) for slope in path[-1].hypergradient.values())
 
 
-def test_the_tied_penalty_covers_biases_as_in_the_slides():
+def test_the_tied_penalty_covers_biases_as_in_the_slides() -> None:
     """One step of a huge penalty on zero data: every parameter shrinks by the same factor 1 - η 10^λ."""
     kinds = HyperparameterConfig(log10_l2=Range(-5.5, 3.0), input_noise_std=None)
     config = small_config(inner={"steps": 2, "learning_rate": 1e-9}, hyperparameters=kinds)
@@ -167,17 +171,17 @@ def test_the_tied_penalty_covers_biases_as_in_the_slides():
         ),
     ],
 )
-def test_what_does_not_fit_the_network_is_refused(config, message):
+def test_what_does_not_fit_the_network_is_refused(config: HyperparameterConfig, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         lay_out(config, PARAMETERS, 2)
 
 
-def test_hidden_noise_needs_a_hidden_layer():
+def test_hidden_noise_needs_a_hidden_layer() -> None:
     with pytest.raises(ConfigError, match="hidden_noise_std: this model has no hidden layer"):
         names(HyperparameterConfig(hidden_noise_std=BOX), ())
 
 
-def test_two_hyperparameters_may_not_share_a_name(tmp_path, monkeypatch):
+def test_two_hyperparameters_may_not_share_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "of_the_users_own.py").write_text(
         "from trainers.hyperparameters import Regulariser\ninput_noise_std = Regulariser(penalty=lambda p, v: v)\n"
     )

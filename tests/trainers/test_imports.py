@@ -55,7 +55,7 @@ def python(code: str) -> str:
     return ran.stdout
 
 
-def test_it_trains_on_real_data_where_the_service_and_the_analysis_and_their_needs_are_absent():
+def test_it_trains_on_real_data_where_the_service_and_the_analysis_and_their_needs_are_absent() -> None:
     found = json.loads(python(TRAINS))
     assert found["status"] == "completed"
     assert found["last"] < 0.5 * found["first"]
@@ -63,13 +63,13 @@ def test_it_trains_on_real_data_where_the_service_and_the_analysis_and_their_nee
     assert found["loaded"] == []
 
 
-def test_absent_packages_would_be_noticed():
+def test_absent_packages_would_be_noticed() -> None:
     for name in ("ray", "pandas.core", "service"):
         with pytest.raises(AssertionError, match=f"No module named '{name.partition('.')[0]}"):
             python(ABSENT + f"import {name}")
 
 
-def test_settings_are_read_without_torch():
+def test_settings_are_read_without_torch() -> None:
     loaded = python(
         "import sys, trainers, trainers.config; trainers.TrainConfig; trainers.ConfigError\n"
         "print('torch' in sys.modules, 'numpy' in sys.modules)"
@@ -77,7 +77,7 @@ def test_settings_are_read_without_torch():
     assert loaded == "False False\n"
 
 
-def test_every_public_name_is_there_for_python_and_for_type_checkers_and_no_other():
+def test_every_public_name_is_there_for_python_and_for_type_checkers_and_no_other() -> None:
     import trainers
 
     source = ast.parse(Path(trainers.__file__).read_text())
@@ -87,4 +87,4 @@ def test_every_public_name_is_there_for_python_and_for_type_checkers_and_no_othe
     for name in trainers.__all__:
         assert getattr(trainers, name).__module__.startswith("trainers.")
     with pytest.raises(AttributeError, match="module 'trainers' has no attribute 'Trainer'"):
-        trainers.Trainer  # noqa: B018 - the access is what is tested
+        trainers.Trainer  # type: ignore[attr-defined]  # noqa: B018 - the access is what is tested

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from tests.trainers.runs import TUNED, assert_close, bits, checkpoints, of_membe
 from trainers import ConfigError, Member, Point, Problem, TrainConfig, train
 from trainers.batches import Noise, Order
 from trainers.config import HyperparameterConfig, Range
+from trainers.records import Record
 from trainers.seeding import Stream
 
 ESTIMATORS = ["t1t2", "t1t2_at_theta", "seed_literal", "neumann", "forward"]
@@ -30,16 +32,21 @@ ROOT = Path(__file__).parents[2]
     ("steps", "record_every", "wanted"),
     [(10, 4, [0, 4, 8, 10]), (8, 4, [0, 4, 8]), (3, 100, [0, 3]), (3, 1, [0, 1, 2, 3])],
 )
-def test_points_come_at_the_start_at_every_so_many_steps_and_at_the_end(steps, record_every, wanted):
+def test_points_come_at_the_start_at_every_so_many_steps_and_at_the_end(
+    steps: int, record_every: int, wanted: list[int]
+) -> None:
     config = small_config(inner={"steps": steps}, record_every=record_every)
     records = run(small_problem(config), config, [Member(1, TUNED), Member(2, TUNED)])
     assert [(p.step, p.member) for p in points(records)] == [(step, member) for step in wanted for member in (0, 1)]
-    assert [(r.member, r.status, r.steps) for r in records[-2:]] == [(0, "completed", steps), (1, "completed", steps)]
+    assert [(r.member, r.status, r.steps) for r in results(records[-2:])] == [
+        (0, "completed", steps),
+        (1, "completed", steps),
+    ]
     assert len(records) == 2 * len(wanted) + 2
 
 
 @pytest.mark.parametrize("checkpoint_every", [1, 3, 5, 10, 11])
-def test_checkpoints_come_when_asked_for_and_change_nothing(checkpoint_every):
+def test_checkpoints_come_when_asked_for_and_change_nothing(checkpoint_every: int) -> None:
     config = small_config(inner={"steps": 10}, outer={"every": 2, "estimator": "forward"}, record_every=4)
     problem = small_problem(config)
     plain = run(problem, config, [Member(1, TUNED)])
@@ -48,7 +55,7 @@ def test_checkpoints_come_when_asked_for_and_change_nothing(checkpoint_every):
     assert bits([r for r in records if r not in checkpoints(records)]) == bits(plain)
 
 
-def test_nothing_is_trained_before_a_record_is_asked_for():
+def test_nothing_is_trained_before_a_record_is_asked_for() -> None:
     config = small_config(inner={"steps": 10**9}, record_every=1)
     records = train(small_problem(config), config, [Member(1, TUNED)], online=True)
     assert next(records).step == 0  # type: ignore[union-attr]
@@ -61,7 +68,9 @@ def test_nothing_is_trained_before_a_record_is_asked_for():
     estimator=st.sampled_from(ESTIMATORS),
 )
 @settings(max_examples=20)
-def test_a_fixed_training_leaves_its_hyperparameters_exactly_as_given(values, seed, estimator):
+def test_a_fixed_training_leaves_its_hyperparameters_exactly_as_given(
+    values: dict[str, float], seed: int, estimator: str
+) -> None:
     config = small_config(inner={"steps": 6}, outer={"estimator": estimator})
     records = run(small_problem(config), config, [Member(seed, values)], online=False)
     (result,) = results(records)
@@ -72,7 +81,7 @@ def test_a_fixed_training_leaves_its_hyperparameters_exactly_as_given(values, se
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_float32_keeps_the_given_hyperparameters_in_full(dtype):
+def test_float32_keeps_the_given_hyperparameters_in_full(dtype: Literal["float32", "float64"]) -> None:
     config = replace(small_config(inner={"steps": 6}), dtype=dtype)
     values = {"log10_l2": -math.pi, "input_noise_std": 0.1}
     (result,) = results(run(small_problem(config), config, [Member(1, values)], online=False))
@@ -83,17 +92,17 @@ def still(config: TrainConfig) -> TrainConfig:
     """The same with hyperparameters that do not move."""
     kinds = config.hyperparameters
     boxes = {name: box for name, box in vars(kinds).items() if isinstance(box, Range)}
-    frozen = {name: replace(box, learning_rate=0.0) for name, box in boxes.items()}
+    frozen: dict[str, Any] = {name: replace(box, learning_rate=0.0) for name, box in boxes.items()}
     return replace(config, hyperparameters=replace(kinds, **frozen))
 
 
-def without_hypergradients(records: list) -> list[str]:
+def without_hypergradients(records: list[Record]) -> list[str]:
     return bits([replace(r, hypergradient={}) if isinstance(r, Point) else r for r in records])
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
-def test_arms_share_weights_batches_and_noise(estimator, optimiser):
+def test_arms_share_weights_batches_and_noise(estimator: str, optimiser: str) -> None:
     """Online, but at a rate of 0, is the fixed training bit for bit: only hyperparameters make arms differ."""
     kinds = HyperparameterConfig() if estimator == "seed_literal" else ALL_KINDS
     outer = {"estimator": estimator, "every": 3, "optimiser": optimiser, "batch_size": 5}
@@ -106,14 +115,14 @@ def test_arms_share_weights_batches_and_noise(estimator, optimiser):
     assert any(value != 0 for value in points(online)[-1].hypergradient.values())
 
 
-def test_the_variance_coordinate_keeps_a_value_that_takes_no_step():
+def test_the_variance_coordinate_keeps_a_value_that_takes_no_step() -> None:
     box = Range(0.0, 0.8, learning_rate=0.0, coordinate="variance")
     config = small_config(inner={"steps": 10}, hyperparameters=HyperparameterConfig(log10_l2=None, input_noise_std=box))
     (result,) = results(run(small_problem(config), config, [Member(1, {"input_noise_std": 0.1})]))
     assert result.final == {"input_noise_std": 0.1}
 
 
-def test_until_the_first_outer_step_online_is_the_fixed_training():
+def test_until_the_first_outer_step_online_is_the_fixed_training() -> None:
     config = small_config(inner={"steps": 12}, outer={"every": 5})
     problem = small_problem(config)
     online, fixed = (points(run(problem, config, [Member(1, TUNED)], online=on)) for on in (True, False))
@@ -124,7 +133,7 @@ def test_until_the_first_outer_step_online_is_the_fixed_training():
 
 
 @pytest.mark.parametrize("online", [False, True])
-def test_records_measure_the_clean_losses_of_the_weights_they_belong_to(online):
+def test_records_measure_the_clean_losses_of_the_weights_they_belong_to(online: bool) -> None:
     config = small_config(inner={"steps": 7}, outer={"every": 2})
     problem = small_problem(config)
     members = [Member(7, TUNED), Member(8, TUNED)]
@@ -142,6 +151,7 @@ def test_records_measure_the_clean_losses_of_the_weights_they_belong_to(online):
             assert math.isnan(point.t1_loss)  # no batch has been seen
         else:
             (x, y), (epsilon, *_) = order.at(point.step - 1), noise.at(point.step - 1)
+            assert epsilon is not None
             std = saved[point.step - 2].tensors["h"][point.member, 1] if point.step > 1 else TUNED["input_noise_std"]
             x = x[point.member] + std * epsilon[point.member]
             loss = cross_entropy(thetas[point.step - 1][point.member], shapes, x, y[point.member])
@@ -157,7 +167,7 @@ def test_records_measure_the_clean_losses_of_the_weights_they_belong_to(online):
             assert found == pytest.approx(wrong / len(y), rel=1e-12)
 
 
-def test_each_outer_step_takes_the_next_batch_of_t2():
+def test_each_outer_step_takes_the_next_batch_of_t2() -> None:
     """Its hypergradient of λ, -η1 ln 10 10^λ <v, θ>, with v on the T2 batch that its number stands for."""
     config = still(small_config(inner={"steps": 6}, outer={"estimator": "t1t2_at_theta", "batch_size": 5, "every": 2}))
     problem = small_problem(config)
@@ -179,7 +189,7 @@ def answer(theta: torch.Tensor, shapes: list[tuple[int, ...]], x: torch.Tensor) 
     return losses.index(min(losses))
 
 
-def test_initial_is_what_was_given_and_final_is_the_last_point():
+def test_initial_is_what_was_given_and_final_is_the_last_point() -> None:
     config = small_config(inner={"steps": 20}, outer={"every": 3}, record_every=7)
     members = [Member(1, TUNED), Member(2, {"log10_l2": -5.0, "input_noise_std": 0.7})]
     records = run(small_problem(config), config, members)
@@ -189,7 +199,7 @@ def test_initial_is_what_was_given_and_final_is_the_last_point():
         assert result.final != result.initial
 
 
-def test_time_is_the_packs_over_its_size_and_only_grows():
+def test_time_is_the_packs_over_its_size_and_only_grows() -> None:
     config = small_config(inner={"steps": 20}, record_every=10)
     problem = small_problem(config)
     records = run(problem, config, [Member(seed, TUNED) for seed in range(4)], checkpoint_every=5)
@@ -200,7 +210,7 @@ def test_time_is_the_packs_over_its_size_and_only_grows():
     assert 4 * results(resumed)[0].train_time_s > spent[2]
 
 
-def test_a_pack_has_members_and_checkpoints_a_distance():
+def test_a_pack_has_members_and_checkpoints_a_distance() -> None:
     config = small_config()
     problem = small_problem(config)
     with pytest.raises(ConfigError, match=r"members = \[\]: must be one or more"):
@@ -210,7 +220,7 @@ def test_a_pack_has_members_and_checkpoints_a_distance():
             run(problem, config, [Member(1, TUNED)], checkpoint_every=distance)
 
 
-def test_a_strong_penalty_is_lowered_and_a_noise_that_hurts_too():
+def test_a_strong_penalty_is_lowered_and_a_noise_that_hurts_too() -> None:
     """Which way is down is known here: the labels follow from the inputs, and both starts blot that out."""
     config = small_config(
         inner={"steps": 300, "learning_rate": 0.5},
@@ -240,7 +250,7 @@ def two_members() -> list[str]:
     return bits(run(small_problem(config), config, [Member(1, TUNED), Member(2**62, TUNED)], checkpoint_every=6))
 
 
-def test_another_process_gives_the_same_records_bit_for_bit():
+def test_another_process_gives_the_same_records_bit_for_bit() -> None:
     here = two_members()
     code = (
         "import torch; torch.set_num_threads(1); torch.manual_seed(99)\n"
@@ -253,7 +263,7 @@ def test_another_process_gives_the_same_records_bit_for_bit():
     assert json.loads(there.stdout) == here
 
 
-def test_one_process_gives_the_same_records_twice_and_another_seed_others():
+def test_one_process_gives_the_same_records_twice_and_another_seed_others() -> None:
     assert two_members() == two_members()
     config = small_config(inner={"steps": 5})
     problem = small_problem(config)
@@ -263,7 +273,7 @@ def test_one_process_gives_the_same_records_twice_and_another_seed_others():
 
 
 @pytest.mark.parametrize("estimator", ["t1t2", "forward"])
-def test_the_number_of_threads_is_no_setting(estimator):
+def test_the_number_of_threads_is_no_setting(estimator: str) -> None:
     """Wide enough for torch to divide the products between threads."""
     config = small_config(
         (80, 80), inner={"steps": 12, "batch_size": 24}, outer={"estimator": estimator, "every": 3}, record_every=6

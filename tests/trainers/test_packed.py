@@ -45,7 +45,7 @@ def config_of(estimator: str, optimiser: str = "sgd", steps: int = 200, record_e
         ("neumann", "adam"),
     ],
 )
-def test_a_member_equals_itself_alone_after_200_steps(estimator, optimiser):
+def test_a_member_equals_itself_alone_after_200_steps(estimator: str, optimiser: str) -> None:
     config = config_of(estimator, optimiser)
     problem = small_problem(config)
     packed = run(problem, config, MEMBERS)
@@ -56,7 +56,7 @@ def test_a_member_equals_itself_alone_after_200_steps(estimator, optimiser):
 
 @pytest.mark.parametrize("estimator", ["t1t2", "forward"])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_with_every_kind_of_hyperparameter_too(estimator, activation):
+def test_with_every_kind_of_hyperparameter_too(estimator: str, activation: str) -> None:
     outer = {"estimator": estimator, "every": 10, "batch_size": 5, "tangent_batch": 4 if estimator == "forward" else 0}
     inner = {"steps": 60, "learning_rate": 0.1}
     config = small_config(activation=activation, inner=inner, outer=outer, hyperparameters=ALL_KINDS, record_every=30)
@@ -76,7 +76,7 @@ def test_with_every_kind_of_hyperparameter_too(estimator, activation):
 
 @given(order=st.permutations(range(4)), size=st.integers(1, 4), estimator=st.sampled_from(["t1t2", "forward"]))
 @settings(max_examples=8)
-def test_neither_order_nor_company_matters(order, size, estimator):
+def test_neither_order_nor_company_matters(order: list[int], size: int, estimator: str) -> None:
     config = config_of(estimator, steps=30, record_every=10)
     problem = small_problem(config)
     whole = run(problem, config, MEMBERS)
@@ -86,7 +86,7 @@ def test_neither_order_nor_company_matters(order, size, estimator):
 
 
 @pytest.mark.parametrize("estimator", ["t1t2", "forward"])
-def test_float32_over_a_short_training(estimator):
+def test_float32_over_a_short_training(estimator: str) -> None:
     """A sum in another order differs by some 2⁻²⁴ = 6e-8 relative to its terms, and 20 steps of 0.1 hardly magnify
     it: 1e-5 leaves room for that, and is far below what other hyperparameters of the same seed make (4e-3).
     """
@@ -115,7 +115,7 @@ def diverging(estimator: str, steps: int = 200, record_every: int = 20) -> tuple
         Member(12, {"log10_l2": -3.0, "input_noise_std": 1e308}),
     ],
 )
-def test_a_member_that_diverges_changes_no_bit_of_the_others(estimator, bad):
+def test_a_member_that_diverges_changes_no_bit_of_the_others(estimator: str, bad: Member) -> None:
     problem, config = diverging(estimator)
     sound = run(problem, config, MEMBERS[:3])
     broken = run(problem, config, [MEMBERS[0], bad, MEMBERS[2]])
@@ -138,7 +138,7 @@ def ended(records: list[Record], member: int) -> None:
     assert all(math.isfinite(value) for value in result.final.values())
 
 
-def test_a_diverged_member_ends_where_it_is_first_seen_and_no_point_follows():
+def test_a_diverged_member_ends_where_it_is_first_seen_and_no_point_follows() -> None:
     problem, config = diverging("forward", record_every=10)
     records = run(problem, config, [MEMBERS[0], BAD, MEMBERS[2]])
     ended(records, 1)
@@ -152,7 +152,7 @@ def test_a_diverged_member_ends_where_it_is_first_seen_and_no_point_follows():
 
 
 @pytest.mark.parametrize("online", [False, True])
-def test_a_pack_ends_early_when_all_its_members_have_diverged(online):
+def test_a_pack_ends_early_when_all_its_members_have_diverged(online: bool) -> None:
     problem, config = diverging("forward", steps=10**6, record_every=10)
     worse = Member(5, {"log10_l2": 9.5, "input_noise_std": 0.2})
     records = run(problem, config, [BAD, worse], online)
@@ -161,7 +161,7 @@ def test_a_pack_ends_early_when_all_its_members_have_diverged(online):
     assert max(r.steps for r in results(records)) == max(p.step for p in points(records)) < 1000
 
 
-def test_a_pack_goes_on_after_a_checkpoint_with_a_diverged_member():
+def test_a_pack_goes_on_after_a_checkpoint_with_a_diverged_member() -> None:
     problem, config = diverging("forward")
     whole = run(problem, config, [MEMBERS[0], BAD], checkpoint_every=65)
     saved = checkpoints(whole)[1]
@@ -172,7 +172,7 @@ def test_a_pack_goes_on_after_a_checkpoint_with_a_diverged_member():
 
 
 @pytest.mark.parametrize("estimator", ["t1t2", "forward"])
-def test_a_learning_rate_beyond_reason_ends_all_members(estimator):
+def test_a_learning_rate_beyond_reason_ends_all_members(estimator: str) -> None:
     config = config_of(estimator, steps=100, record_every=10)
     config = replace(config, inner=replace(config.inner, learning_rate=1e150))
     records = run(small_problem(config), config, MEMBERS[:2])

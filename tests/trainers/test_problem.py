@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from tests.trainers.images import image_config, image_split, small_cnn
 from tests.trainers.problems import ALL_KINDS, random_split, small_config
 from trainers import boxes
-from trainers.config import HyperparameterConfig, ModelConfig, Range
+from trainers.config import EstimatorName, HyperparameterConfig, ModelConfig, Range
 from trainers.hypergradients import ESTIMATORS
 from trainers.networks.module.network import StackedModule
 from trainers.networks.perceptron.network import StackedMLP
@@ -21,7 +22,9 @@ CUSTOM = HyperparameterConfig(custom={"tests.trainers.regularisers:contrast": Ra
 
 
 @pytest.mark.parametrize(("dtype", "wanted"), [("float32", torch.float32), ("float64", torch.float64)])
-def test_the_parts_of_the_split_are_tensors_of_the_trainings_type(dtype, wanted):
+def test_the_parts_of_the_split_are_tensors_of_the_trainings_type(
+    dtype: Literal["float32", "float64"], wanted: torch.dtype
+) -> None:
     split = random_split(3)
     problem = build_problem(replace(small_config(), dtype=dtype), split)
     for (x, y), inputs, labels in (
@@ -43,7 +46,12 @@ def test_the_parts_of_the_split_are_tensors_of_the_trainings_type(dtype, wanted)
         (small_cnn(), None, StackedModule, (1, 4, 4)),
     ],
 )
-def test_a_perceptron_is_in_closed_form_unless_a_regulariser_of_the_users_needs_images(model, kinds, network, shape):
+def test_a_perceptron_is_in_closed_form_unless_a_regulariser_of_the_users_needs_images(
+    model: ModelConfig,
+    kinds: HyperparameterConfig | None,
+    network: type[StackedMLP | StackedModule],
+    shape: tuple[int, ...],
+) -> None:
     problem = build_problem(image_config(model, kinds), image_split())
     assert isinstance(problem.network, network)
     assert problem.t1[0].shape == (24, *shape)
@@ -51,14 +59,16 @@ def test_a_perceptron_is_in_closed_form_unless_a_regulariser_of_the_users_needs_
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_a_module_is_tried_with_the_derivatives_that_the_estimator_needs(estimator, monkeypatch):
+def test_a_module_is_tried_with_the_derivatives_that_the_estimator_needs(
+    estimator: EstimatorName, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tried = []
     monkeypatch.setattr(StackedModule, "tangent", lambda *_: tried.append(estimator))
     build_problem(image_config(small_cnn(), outer={"estimator": estimator}), image_split())
     assert bool(tried) == ESTIMATORS[estimator].needs_tangents
 
 
-def test_the_boxes_of_a_perceptron_are_known_without_its_data():
+def test_the_boxes_of_a_perceptron_are_known_without_its_data() -> None:
     config = small_config((3, 2), hyperparameters=ALL_KINDS)
     nowhere = replace(config, data=replace(config.data, name="no_such_module:no_such_data"))
     assert boxes(nowhere) == dict(zip(layout_names(), layout_ranges(), strict=True))

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any, get_args
 
+import pytest
+
 from tests.trainers.runs import bits, points, results, run
 from trainers.config import EstimatorName
 
@@ -14,7 +16,9 @@ README = (PACKAGE / "README.md").read_text()
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
-def test_the_examples_run_one_after_the_other(tmp_path, monkeypatch, capsys):
+def test_the_examples_run_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     namespace: dict[str, Any] = {}
@@ -34,12 +38,12 @@ def test_the_examples_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     ]
     assert float(printed[3].split()[-1]) < 0.5 * float(printed[0].split()[-1])
     whole = run(namespace["problem"], namespace["config"], namespace["members"])
-    assert bits(namespace["rest"]) == bits([p for p in points(whole) if p.step > 250] + results(whole))
+    assert bits(namespace["rest"]) == bits([*(p for p in points(whole) if p.step > 250), *results(whole)])
     assert namespace["result_own"].status == "completed"
     assert namespace["result_own"].final.keys() == {"input_noise_std", "jitter", "sparse_output"}
     assert namespace["result_own"].final != namespace["start"]
 
 
-def test_every_estimator_is_in_a_table():
+def test_every_estimator_is_in_a_table() -> None:
     tables = "\n".join(line for line in README.splitlines() if line.startswith("|"))
     assert set(re.findall(r"^\| `(\w+)` \|", tables, re.MULTILINE)) >= set(get_args(EstimatorName))

@@ -37,7 +37,7 @@ KINDS = {
 
 @pytest.mark.parametrize("asked", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("model", [small_cnn(batch_norm=True), ModelConfig(hidden=(5,), activation="tanh")])
-def test_the_hypergradient_equals_central_differences(asked, model):
+def test_the_hypergradient_equals_central_differences(asked: HyperparameterConfig, model: ModelConfig) -> None:
     config = image_config(model, asked)
     problem = build_problem(config, image_split())
     values = middle(problem)
@@ -46,7 +46,7 @@ def test_the_hypergradient_equals_central_differences(asked, model):
     assert all(abs(value) > 1e-6 for value in found.values())
 
 
-def test_forward_mode_carries_an_augmentation_through_the_whole_training():
+def test_forward_mode_carries_an_augmentation_through_the_whole_training() -> None:
     outer = {"estimator": "forward", "every": 3, "memory": 1.0}
     config = image_config(small_cnn(), kinds("translation", "weights4"), {"steps": 3}, outer, record_every=3)
     problem = build_problem(config, image_split())
@@ -55,7 +55,7 @@ def test_forward_mode_carries_an_augmentation_through_the_whole_training():
     assert found == pytest.approx(differences(problem, config, values), rel=1e-6, abs=2e-10)
 
 
-def test_every_augmentation_has_noise_of_its_own_and_clean_batches_have_none():
+def test_every_augmentation_has_noise_of_its_own_and_clean_batches_have_none() -> None:
     config = image_config(small_cnn(), kinds("brightness", "contrast"))
     network = StackedModule(config, (1, 4, 4), 3, image_split().t1_x, tangents=False)
     assert network.noise_shapes == [None, (1, 4, 4), (1, 4, 4)]
@@ -67,7 +67,7 @@ def test_every_augmentation_has_noise_of_its_own_and_clean_batches_have_none():
     torch.testing.assert_close(network.linearise(theta, x, y, h, noise).logits, brighter.logits, rtol=1e-12, atol=1e-12)
 
 
-def test_a_penalty_counts_into_the_gradient_but_not_into_the_recorded_loss():
+def test_a_penalty_counts_into_the_gradient_but_not_into_the_recorded_loss() -> None:
     config = image_config(small_cnn(), kinds("weights4"))
     network = StackedModule(config, (1, 4, 4), 3, image_split().t1_x, tangents=False)
     theta = network.initial(0).unsqueeze(0)
@@ -83,7 +83,7 @@ def test_a_penalty_counts_into_the_gradient_but_not_into_the_recorded_loss():
     torch.testing.assert_close(added, wanted, rtol=1e-6, atol=1e-12)  # 0.7 in single precision
 
 
-def test_a_perceptron_keeps_its_hyperparameters_when_a_regulariser_is_added():
+def test_a_perceptron_keeps_its_hyperparameters_when_a_regulariser_is_added() -> None:
     named = HyperparameterConfig(
         log10_l2=Range(-5.0, -2.0, scope="group"),
         l2_groups={"first": ("1.*",), "rest": ("[2-9].*",)},
@@ -103,7 +103,7 @@ def test_a_perceptron_keeps_its_hyperparameters_when_a_regulariser_is_added():
     assert list(problem.layout.names) == list(boxes(config)) == names
 
 
-def test_an_augmentation_that_hurts_is_tuned_away_from_every_start():
+def test_an_augmentation_that_hurts_is_tuned_away_from_every_start() -> None:
     outer = {"estimator": "forward", "every": 2}
     asked = HyperparameterConfig(None, None, custom={reference("brightness"): Range(0.0, 2.0, learning_rate=0.05)})
     config = image_config(small_cnn(), asked, {"steps": 100, "learning_rate": 0.2}, outer, record_every=100)
@@ -129,7 +129,7 @@ def test_an_augmentation_that_hurts_is_tuned_away_from_every_start():
         ("jitter_contrast", "jitter_contrast': must be a trainers.hyperparameters.Regulariser, not function"),
     ],
 )
-def test_what_cannot_be_tuned_is_refused_by_name(name, reason):
+def test_what_cannot_be_tuned_is_refused_by_name(name: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(reason)) as caught:
         build_problem(image_config(small_cnn(), kinds(name)), image_split())
     assert name in str(caught.value)

@@ -14,13 +14,14 @@ from tests.trainers.runs import TUNED, after, bits, checkpoints, points, results
 from tests.trainers.test_readme import EXAMPLES
 from trainers import Member
 from trainers.checkpoint import dumps, loads
+from trainers.config import EstimatorName
 from trainers.hypergradients import ESTIMATORS
 from trainers.hypergradients.base import Estimator, Move, Step, T2Batch, Task
 from trainers.hypergradients.one_step import negative_mixed_vjp
 from trainers.memory import member_bytes
 
 MEMBERS = [Member(1, TUNED), Member(2, {"log10_l2": -5.0, "input_noise_std": 0.7})]
-NAME = "t1t2_at_theta"  # the settings know this name; the table gives it another class here
+NAME: EstimatorName = "t1t2_at_theta"  # the settings know this name; the table gives it another class here
 
 
 class AverageGradient(Estimator):
@@ -47,7 +48,9 @@ class AverageGradient(Estimator):
         return negative_mixed_vjp(self.task, step, network.direction(step.rate * self.mean))
 
 
-def test_an_estimator_that_carries_something_trains_and_goes_on_from_a_checkpoint(monkeypatch: pytest.MonkeyPatch):
+def test_an_estimator_that_carries_something_trains_and_goes_on_from_a_checkpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = small_config(inner={"steps": 12}, outer={"estimator": NAME, "every": 3})
     problem = small_problem(config)
     published = run(problem, config, MEMBERS)
@@ -63,7 +66,7 @@ def test_an_estimator_that_carries_something_trains_and_goes_on_from_a_checkpoin
         assert bits(rest) == bits(after(whole, saved.step))
 
 
-def test_what_it_says_it_keeps_is_counted(monkeypatch: pytest.MonkeyPatch):
+def test_what_it_says_it_keeps_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     config = small_config(outer={"estimator": NAME})
     problem = small_problem(config)
     before = member_bytes(problem, config, online=True)
@@ -71,7 +74,7 @@ def test_what_it_says_it_keeps_is_counted(monkeypatch: pytest.MonkeyPatch):
     assert member_bytes(problem, config, online=True) == before + 8 * (problem.network.size + 1)
 
 
-def test_the_one_of_the_readme_works(monkeypatch: pytest.MonkeyPatch):
+def test_the_one_of_the_readme_works(monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = [example for example in EXAMPLES if re.search(r"\(Estimator\):", example)]
     namespace: dict[str, Any] = {}
     exec(compile(code, "trainers/README.md", "exec"), namespace)

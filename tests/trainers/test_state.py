@@ -29,7 +29,7 @@ def saved() -> Checkpoint:
     return checkpoints(run(*problem_of("forward", "adam"), MEMBERS, checkpoint_every=20))[0]
 
 
-def test_it_starts_from_the_members_seeds_and_values():
+def test_it_starts_from_the_members_seeds_and_values() -> None:
     problem, config = problem_of("forward", "adam")
     state = start(problem, config, MEMBERS, online=True)
     for row, member in enumerate(MEMBERS):
@@ -40,14 +40,14 @@ def test_it_starts_from_the_members_seeds_and_values():
     assert not state.diverged_at.any()
 
 
-def test_fixed_hyperparameters_need_no_estimator_and_nothing_that_it_would_carry():
+def test_fixed_hyperparameters_need_no_estimator_and_nothing_that_it_would_carry() -> None:
     problem, config = problem_of("forward", "adam")
     state = start(problem, config, MEMBERS, online=False)
     assert state.estimator is None
     assert not [name for name in state.tensors() if name.startswith(("z", "average"))]
 
 
-def test_the_names_of_a_checkpoint_stay(saved):
+def test_the_names_of_a_checkpoint_stay(saved: Checkpoint) -> None:
     """Checkpoints outlive a version of this package: an actor of the next one goes on from them."""
     assert set(saved.tensors) == {
         "seeds", "initial", "theta", "h", "hypergradient", "finite_h", "diverged_at", "seconds",
@@ -56,7 +56,7 @@ def test_the_names_of_a_checkpoint_stay(saved):
     }  # fmt: skip
 
 
-def test_a_checkpoint_is_a_copy_and_what_it_restores_is_the_state_that_it_was_taken_from():
+def test_a_checkpoint_is_a_copy_and_what_it_restores_is_the_state_that_it_was_taken_from() -> None:
     problem, config = problem_of("forward", "momentum")
     state = start(problem, config, MEMBERS, online=True)
     draw = torch.Generator().manual_seed(1)
@@ -75,7 +75,7 @@ def test_a_checkpoint_is_a_copy_and_what_it_restores_is_the_state_that_it_was_ta
     assert (fresh.step, fresh.seconds) == (7, 1.25)
 
 
-def test_a_checkpoint_holds_everything_that_changes():
+def test_a_checkpoint_holds_everything_that_changes() -> None:
     kinds = HyperparameterConfig(log10_l2=None, label_smoothing=ALL_KINDS.label_smoothing)
     outer = {"estimator": "forward"}
     config = small_config(inner={"steps": 4, "optimiser": "adam"}, outer=outer, hyperparameters=kinds)
@@ -137,7 +137,7 @@ def foreign(name: str) -> tuple[Problem, TrainConfig, list[Member], bool]:
         "another model",
     ],
 )
-def test_a_checkpoint_of_another_training_is_refused(saved, name):
+def test_a_checkpoint_of_another_training_is_refused(saved: Checkpoint, name: str) -> None:
     problem, config, members, online = foreign(name)
     with pytest.raises(ConfigError, match=r"checkpoint.*must be"):
         run(problem, config, members, online, resume=saved)
@@ -152,7 +152,7 @@ def test_a_checkpoint_of_another_training_is_refused(saved, name):
         {},
     ],
 )
-def test_a_member_with_other_hyperparameters_than_the_configurations_is_refused(values):
+def test_a_member_with_other_hyperparameters_than_the_configurations_is_refused(values: dict[str, float]) -> None:
     config = small_config()
     with pytest.raises(ConfigError, match="hyperparameters of a member") as caught:
         run(small_problem(config), config, [Member(1, TUNED), Member(2, values)])
@@ -161,14 +161,14 @@ def test_a_member_with_other_hyperparameters_than_the_configurations_is_refused(
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.0, True])
-def test_a_seed_is_what_a_table_can_hold(seed):
+def test_a_seed_is_what_a_table_can_hold(seed: float) -> None:
     config = small_config()
     with pytest.raises(ConfigError, match=f"seed = {seed} of a member: must be a whole number from 0 to {2**63 - 1}"):
-        run(small_problem(config), config, [Member(1, TUNED), Member(seed, TUNED)])
+        run(small_problem(config), config, [Member(1, TUNED), Member(seed, TUNED)])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_start_is_a_finite_number(value):
+def test_a_start_is_a_finite_number(value: float) -> None:
     config = small_config()
     with pytest.raises(ConfigError, match=f"hyperparameters.log10_l2 = {value!r} of a member: must be a finite"):
         run(small_problem(config), config, [Member(1, TUNED | {"log10_l2": value})])

@@ -182,7 +182,8 @@ def good_npz() -> dict[str, np.ndarray]:
 )
 def test_a_bad_npz_is_named(tmp_path: Path, change: dict[str, np.ndarray | None], message: str) -> None:
     path = tmp_path / "cifar10.npz"
-    np.savez(path, **{key: value for key, value in {**good_npz(), **change}.items() if value is not None})
+    arrays = {key: value for key, value in {**good_npz(), **change}.items() if value is not None}
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # no array has the name of savez's own argument
     with pytest.raises(DataError, match="^" + re.escape(f"{path}: {message}")):
         read_cifar10(tmp_path)
 

@@ -3,6 +3,7 @@
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,7 +123,7 @@ def test_what_is_no_function_without_arguments_is_named(name: str, message: str)
         ({"root": "r" * 10_000}, "r" * 200),
     ],
 )
-def test_a_data_set_that_cannot_be_found_is_named(tmp_path: Path, change: dict[str, str], message: str) -> None:
+def test_a_data_set_that_cannot_be_found_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     write_mnist(tmp_path, small_mnist())
     change = {key: v.format(root=tmp_path) if isinstance(v, str) else v for key, v in change.items()}
     with pytest.raises(ConfigError, match="^" + re.escape(message.format(root=tmp_path))) as raised:

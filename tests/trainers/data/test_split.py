@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,12 +78,14 @@ def test_a_size_moves_no_part_but_those_promised(
 @pytest.mark.parametrize(
     ("name", "size", "shape"), [("digits", (1000, 397, 400), (1, 8, 8)), ("mnist5k", (3000, 1000, 1000), (1, 28, 28))]
 )
-def test_packaged_images_are_shuffled_into_three_parts(name: str, size: tuple[int, int, int], shape: tuple) -> None:
+def test_packaged_images_are_shuffled_into_three_parts(
+    name: str, size: tuple[int, int, int], shape: tuple[int, ...]
+) -> None:
     split = load_split(DataConfig(name, *size))
     assert split.classes == 10
     for (x, y), count in zip(parts(split), size, strict=True):
-        assert (x.dtype, x.shape) == (np.float32, (count, *shape))
-        assert (y.dtype, y.shape) == (np.int64, (count,))
+        assert (x.dtype, x.shape) == (np.dtype(np.float32), (count, *shape))
+        assert (y.dtype, y.shape) == (np.dtype(np.int64), (count,))
         assert (x.min(), x.max()) == (0, 1)
         # mnist5k is stored class by class: a part that was not drawn from all of it would miss classes
         assert np.bincount(y, minlength=10).min() > 0.06 * count
@@ -138,7 +141,7 @@ def test_every_image_keeps_its_label(mnist_root: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_split_is_named(mnist_root: Path, change: dict, message: str) -> None:
+def test_what_cannot_be_split_is_named(mnist_root: Path, change: dict[str, Any], message: str) -> None:
     config = replace(SMALL, root=str(mnist_root))
     change = {key: v.format(root=mnist_root) if isinstance(v, str) else v for key, v in change.items()}
     with pytest.raises(ConfigError, match="^" + re.escape(message.format(root=mnist_root))):
@@ -164,7 +167,7 @@ def test_the_hash_is_of_the_content_not_of_its_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"t1_size": 29}, {"t2_size": 9}, {"test_size": 7}, {"split_seed": 1}])
-def test_the_hash_differs_with_every_setting_of_the_split(mnist_root: Path, change: dict[str, int]) -> None:
+def test_the_hash_differs_with_every_setting_of_the_split(mnist_root: Path, change: dict[str, Any]) -> None:
     config = replace(SMALL, root=str(mnist_root))
     assert load_split(replace(config, **change)).data_hash != load_split(config).data_hash
 

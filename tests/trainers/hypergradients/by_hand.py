@@ -85,4 +85,5 @@ class ByHand:
         def loss(theta: torch.Tensor) -> torch.Tensor:
             return penalised_loss(theta, self.shapes, self.x, self.y, self.noise, self.lam, self.std.detach())
 
-        return torch.autograd.functional.hessian(loss, self.theta.detach())
+        hessian: torch.Tensor = torch.autograd.functional.hessian(loss, self.theta.detach())
+        return hessian

@@ -92,7 +92,7 @@ def gradient(
     ],
     ids=str,
 )
-def test_the_tangent_is_carried_as_its_options_say(options):
+def test_the_tangent_is_carried_as_its_options_say(options: dict[str, object]) -> None:
     outer = {"estimator": "forward", "every": 4, "memory": 1.0} | options
     config = small_config((4,), inner={"steps": 16, "learning_rate": 0.2}, outer=outer, hyperparameters=STILL)
     problem = small_problem(config)
@@ -104,7 +104,7 @@ def test_the_tangent_is_carried_as_its_options_say(options):
 
 
 @pytest.mark.parametrize("noise", [0.3, 0.05, 0.01, 0.0])
-def test_the_tangent_by_the_variance_is_that_by_the_deviation(noise):
+def test_the_tangent_by_the_variance_is_that_by_the_deviation(noise: float) -> None:
     """dC2/dn0² · 2 n0 = dC2/dn0, with n0 a sixteenth of the box's top at least; at n0 = 0 too it is not lost."""
     still = replace(STILL, input_noise_std=Range(0.0, 0.8, learning_rate=0.0, coordinate="variance"))
     outer = {"estimator": "forward", "every": 4, "memory": 1.0, "antithetic": True}
@@ -118,7 +118,7 @@ def test_the_tangent_by_the_variance_is_that_by_the_deviation(noise):
         assert abs(found[1]) > 1e-6
 
 
-def test_the_options_leave_the_training_itself_alone():
+def test_the_options_leave_the_training_itself_alone() -> None:
     """They are about the hypergradient: with hyperparameters that stay, every loss is the same to the last bit."""
     config = small_config(inner={"steps": 12}, outer={"estimator": "forward", "every": 4}, hyperparameters=STILL)
     problem = small_problem(config)
@@ -128,7 +128,7 @@ def test_the_options_leave_the_training_itself_alone():
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
-def test_forward_without_memory_is_t1t2(optimiser):
+def test_forward_without_memory_is_t1t2(optimiser: str) -> None:
     inner = {"optimiser": optimiser, "steps": 5, "learning_rate": 0.05}
     values = {"log10_l2": -1.0, "input_noise_std": 0.4}
     found = []
@@ -140,7 +140,9 @@ def test_forward_without_memory_is_t1t2(optimiser):
 
 @pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_forward_with_the_whole_history_equals_central_differences_of_the_training(optimiser, activation):
+def test_forward_with_the_whole_history_equals_central_differences_of_the_training(
+    optimiser: str, activation: str
+) -> None:
     inner = {"optimiser": optimiser, "steps": 12, "learning_rate": 0.05, "epsilon": 1e-2, "schedule": "cosine"}
     outer = {"estimator": "forward", "memory": 1.0, "every": 12}
     config = small_config(activation=activation, inner=inner, outer=outer, hyperparameters=ALL_KINDS)
@@ -150,7 +152,7 @@ def test_forward_with_the_whole_history_equals_central_differences_of_the_traini
     assert_equal(point.hypergradient, differences(problem, config, values))
 
 
-def test_forward_with_the_whole_history_equals_backpropagation_through_the_training():
+def test_forward_with_the_whole_history_equals_backpropagation_through_the_training() -> None:
     values = {"log10_l2": -1.0, "input_noise_std": 0.4}
     config = small_config(inner={"steps": 6}, outer={"estimator": "forward", "memory": 1.0, "every": 6})
     problem = small_problem(config)
@@ -172,7 +174,7 @@ def test_forward_with_the_whole_history_equals_backpropagation_through_the_train
     assert list(found.values()) == pytest.approx([float(w) for w in wanted], rel=1e-10)
 
 
-def test_the_tangent_of_part_of_a_batch_is_unbiased():
+def test_the_tangent_of_part_of_a_batch_is_unbiased() -> None:
     """The mean of the hypergradients from each example alone is that of the whole batch (their seen parts add up)."""
     values = {"log10_l2": -1.0, "input_noise_std": 0.4}
     config = small_config(inner={"batch_size": 24}, outer={"estimator": "forward", "memory": 0.0})
@@ -182,13 +184,13 @@ def test_the_tangent_of_part_of_a_batch_is_unbiased():
     h = torch.tensor([list(values.values())], dtype=torch.float64)
     z = torch.randn(1, 2, theta.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     x, y = problem.t1[0][None], problem.t1[1][None]
-    noise = [torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2)), None, None]
+    noise = torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     ones = torch.ones_like(h)
-    whole = network.tangent(network.linearise(theta, x, y, h, noise), z, 24, ones)
+    whole = network.tangent(network.linearise(theta, x, y, h, [noise, None, None]), z, 24, ones)
     parts = []
     for i in range(24):
         turn = torch.roll(torch.arange(24), -i)
-        trace = network.linearise(theta, x[:, turn], y[:, turn], h, [noise[0][:, turn], None, None])
+        trace = network.linearise(theta, x[:, turn], y[:, turn], h, [noise[:, turn], None, None])
         parts.append(network.tangent(trace, z, 1, ones))
     torch.testing.assert_close(torch.stack(parts).mean(0), whole, rtol=1e-10, atol=1e-13)
     assert layout.names == tuple(values)

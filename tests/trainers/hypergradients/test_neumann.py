@@ -12,14 +12,14 @@ from tests.trainers.problems import small_config, small_problem
 
 
 @pytest.mark.parametrize("look_back", [0, 1, 4])
-def test_neumann_equals_the_series_with_an_explicit_hessian(look_back):
+def test_neumann_equals_the_series_with_an_explicit_hessian(look_back: int) -> None:
     values = {"log10_l2": -1.0, "input_noise_std": 0.4}
     config = small_config(outer={"estimator": "neumann", "look_back": look_back})
     problem = small_problem(config)
     by_hand = ByHand(config, problem, values)
     v = by_hand.v(by_hand.theta_next)
     once = torch.eye(len(v), dtype=torch.float64) - by_hand.rate * by_hand.hessian()
-    series = sum(torch.linalg.matrix_power(once, i) for i in range(look_back + 1)) @ v  # type: ignore[operator]
+    series = sum(torch.linalg.matrix_power(once, i) for i in range(look_back + 1)) @ v
     found = last_point(problem, config, values, online=True).hypergradient
     assert found == pytest.approx(by_hand.closed_form(series), rel=1e-9)
     if look_back == 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +26,15 @@ from trainers.hypergradients import one_step
     rate=st.floats(0.01, 1.0),
 )
 @settings(max_examples=40)
-def test_one_step_equals_central_differences(seed, hidden, activation, scope, log10_l2, noise_std, rate):
+def test_one_step_equals_central_differences(
+    seed: int,
+    hidden: tuple[int, ...],
+    activation: str,
+    scope: Literal["tied", "layer"],
+    log10_l2: float,
+    noise_std: float,
+    rate: float,
+) -> None:
     box = HyperparameterConfig(log10_l2=Range(-6.0, 0.5, scope=scope), input_noise_std=Range(0.0, 1.0))
     config = small_config(hidden, activation, inner={"learning_rate": rate}, hyperparameters=box)
     problem = small_problem(config, seed)
@@ -35,7 +45,7 @@ def test_one_step_equals_central_differences(seed, hidden, activation, scope, lo
 
 @pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_every_kind_of_hyperparameter_in_mid_training(optimiser, activation):
+def test_every_kind_of_hyperparameter_in_mid_training(optimiser: str, activation: str) -> None:
     """The tenth step of a training: the optimiser's state is not zero, and the real update is differentiated."""
     # An epsilon near Adam's √v̂ keeps its second derivative, which the central differences leave as an error, small.
     inner = {"optimiser": optimiser, "learning_rate": 0.05, "steps": 10, "epsilon": 1e-2}
@@ -48,7 +58,7 @@ def test_every_kind_of_hyperparameter_in_mid_training(optimiser, activation):
     assert_equal(tuned.hypergradient, differences(problem, config, values, resume=at_nine))
 
 
-def test_groups_of_parameters():
+def test_groups_of_parameters() -> None:
     box = HyperparameterConfig(
         log10_l2=Range(-5.5, 0.0, scope="group"), l2_groups={"weights": ("*.weight",), "first_bias": ("1.bias",)}
     )
@@ -61,7 +71,7 @@ def test_groups_of_parameters():
 
 @given(seed=st.integers(0, 1000), log10_l2=st.floats(-5.5, 0.0), noise_std=st.floats(0.0, 0.8))
 @settings(max_examples=20)
-def test_where_v_is_taken(seed, log10_l2, noise_std):
+def test_where_v_is_taken(seed: int, log10_l2: float, noise_std: float) -> None:
     values = {"log10_l2": log10_l2, "input_noise_std": noise_std}
     for estimator in ("t1t2", "t1t2_at_theta"):
         config = small_config(outer={"estimator": estimator})
@@ -73,7 +83,9 @@ def test_where_v_is_taken(seed, log10_l2, noise_std):
 
 
 @pytest.mark.parametrize(("high", "clamp", "undone"), [(-2.5, True, True), (1.0, True, False), (-2.5, False, False)])
-def test_a_step_is_undone_only_where_that_loses_no_digits(high, clamp, undone, monkeypatch):
+def test_a_step_is_undone_only_where_that_loses_no_digits(
+    high: float, clamp: bool, undone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With 10^λ near 1/η nothing of θ is left in θ': the λ part is then computed by products, to the same value."""
     kinds = HyperparameterConfig(log10_l2=Range(-5.5, high, learning_rate=0.03), clamp=clamp)
     outer = {"every": 2, "batch_size": 3}

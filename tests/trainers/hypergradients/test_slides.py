@@ -9,7 +9,7 @@ from tests.trainers.problems import LN10, small_config, small_problem
 from trainers import Member, Point, train
 
 
-def test_the_slides_lack_the_factor_of_their_own_penalty():
+def test_the_slides_lack_the_factor_of_their_own_penalty() -> None:
     values = {"log10_l2": -3.0, "input_noise_std": 0.4}
     config = small_config(outer={"estimator": "seed_literal"})
     problem = small_problem(config)
@@ -20,7 +20,7 @@ def test_the_slides_lack_the_factor_of_their_own_penalty():
     assert found == pytest.approx(by_hand.closed_form(v)["log10_l2"] / (LN10 * 1e-3), rel=1e-9)
 
 
-def test_the_slides_have_no_direction_for_the_noise():
+def test_the_slides_have_no_direction_for_the_noise() -> None:
     """The mean of its fresh draws is 0: about as many positive as negative, over 400 members."""
     config = small_config(outer={"estimator": "seed_literal"})
     problem = small_problem(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -42,7 +43,9 @@ def factor(schedule: str, fraction: float, done: int, total: int) -> float:
     schedule=st.sampled_from(["constant", "linear", "cosine"]),
     rate=st.floats(1e-4, 10.0),
 )
-def test_the_learning_rate_of_each_step(done, fraction, schedule, rate):
+def test_the_learning_rate_of_each_step(
+    done: int, fraction: float, schedule: Literal["constant", "linear", "cosine"], rate: float
+) -> None:
     config = InnerConfig(learning_rate=rate, steps=50, schedule=schedule, anneal_fraction=fraction)
     found = learning_rate(config, done + 1)
     assert found == pytest.approx(rate * factor(schedule, fraction, done, 50), rel=1e-9, abs=1e-12)
@@ -56,7 +59,9 @@ def test_the_learning_rate_of_each_step(done, fraction, schedule, rate):
     momentum=st.floats(0.0, 0.99),
     betas=st.tuples(st.floats(0.0, 0.99), st.floats(0.0, 0.9999)),
 )
-def test_steps_equal_torchs_on_the_same_gradients(optimiser, seed, rate, momentum, betas):
+def test_steps_equal_torchs_on_the_same_gradients(
+    optimiser: Literal["momentum", "adam"], seed: int, rate: float, momentum: float, betas: tuple[float, float]
+) -> None:
     config = InnerConfig(optimiser, rate, momentum, betas)
     draw = torch.Generator().manual_seed(seed)
     theta = torch.randn(2, 5, generator=draw, dtype=torch.float64)
@@ -74,7 +79,9 @@ def test_steps_equal_torchs_on_the_same_gradients(optimiser, seed, rate, momentu
 
 @pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
-def test_a_fixed_training_is_what_torch_makes_of_the_same_batches_noise_and_penalty(optimiser, schedule):
+def test_a_fixed_training_is_what_torch_makes_of_the_same_batches_noise_and_penalty(
+    optimiser: str, schedule: str
+) -> None:
     inner = {"optimiser": optimiser, "learning_rate": 0.05, "steps": 13, "schedule": schedule, "anneal_fraction": 0.5}
     config = small_config(inner=inner)
     problem = small_problem(config)
@@ -108,7 +115,9 @@ def update(config: InnerConfig, g: Tensor, past: dict[str, Tensor], rate: float,
 
 
 @given(optimiser=st.sampled_from(["momentum", "adam"]), seed=st.integers(0, 1000), count=st.integers(1, 20))
-def test_sensitivity_and_tangent_differentiate_the_update_that_was_made(optimiser, seed, count):
+def test_sensitivity_and_tangent_differentiate_the_update_that_was_made(
+    optimiser: Literal["momentum", "adam"], seed: int, count: int
+) -> None:
     config = InnerConfig(optimiser, epsilon=1e-3)
     draw = torch.Generator().manual_seed(seed)
 
@@ -135,7 +144,7 @@ def test_sensitivity_and_tangent_differentiate_the_update_that_was_made(optimise
     torch.testing.assert_close(z, carried, rtol=1e-10, atol=1e-12)
 
 
-def test_adam_has_finite_derivatives_where_there_never_was_a_gradient():
+def test_adam_has_finite_derivatives_where_there_never_was_a_gradient() -> None:
     config = InnerConfig("adam")
     g = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
     state, z = initial_state(config, g), torch.zeros(1, 1, 2, dtype=torch.float64)

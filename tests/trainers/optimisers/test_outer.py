@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def same(one: dict[str, float], other: dict[str, float]) -> bool:
 @pytest.mark.parametrize("every", [1, 3, 7])
 @pytest.mark.parametrize("warmup", [0, 6, 7])
 @pytest.mark.parametrize("estimator", ["t1t2", "forward"])
-def test_outer_steps_come_after_every_k_inner_steps_past_the_warm_up(every, warmup, estimator):
+def test_outer_steps_come_after_every_k_inner_steps_past_the_warm_up(every: int, warmup: int, estimator: str) -> None:
     config = small_config(inner={"steps": 22}, outer={"every": every, "warmup_steps": warmup, "estimator": estimator})
     path = trajectory(config)
     moved = [b.step for a, b in pairwise(path) if not same(a.hyperparameters, b.hyperparameters)]
@@ -48,7 +49,7 @@ def test_outer_steps_come_after_every_k_inner_steps_past_the_warm_up(every, warm
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
 @pytest.mark.parametrize("warmup", [0, 8])
-def test_outer_steps_are_torchs_with_a_rate_for_each_hyperparameter(optimiser, schedule, warmup):
+def test_outer_steps_are_torchs_with_a_rate_for_each_hyperparameter(optimiser: str, schedule: str, warmup: int) -> None:
     outer = {
         "every": 4,
         "optimiser": optimiser,
@@ -79,8 +80,8 @@ def test_outer_steps_are_torchs_with_a_rate_for_each_hyperparameter(optimiser, s
 
 def one_step(box: Range, name: str, value: float, hypergradient: float, clamp: bool) -> float:
     """One outer step of SGD from ``value``."""
-    kinds = HyperparameterConfig(**({"log10_l2": None, "input_noise_std": None} | {name: box}))
-    layout = lay_out(kinds, parameters_of(4, (3,), 2), 1)
+    kinds: dict[str, Any] = {"log10_l2": None, "input_noise_std": None} | {name: box}
+    layout = lay_out(HyperparameterConfig(**kinds), parameters_of(4, (3,), 2), 1)
     h = torch.tensor([[value]], dtype=torch.float64)
     config = replace(small_config().outer, optimiser="sgd")
     slope = torch.tensor([[hypergradient]], dtype=torch.float64)
@@ -90,7 +91,7 @@ def one_step(box: Range, name: str, value: float, hypergradient: float, clamp: b
 
 
 @given(value=st.floats(-5.5, -2.5), slope=st.floats(-100, 100))
-def test_the_clamp_keeps_a_penalty_in_its_box_and_without_it_nothing_does(value, slope):
+def test_the_clamp_keeps_a_penalty_in_its_box_and_without_it_nothing_does(value: float, slope: float) -> None:
     box = Range(-5.5, -2.5, learning_rate=0.1)
     free = value - 0.1 * slope
     assert one_step(box, "log10_l2", value, slope, clamp=True) == min(max(free, -5.5), -2.5)
@@ -99,7 +100,7 @@ def test_the_clamp_keeps_a_penalty_in_its_box_and_without_it_nothing_does(value,
 
 @pytest.mark.parametrize("name", ["input_noise_std", "hidden_noise_std", "label_smoothing"])
 @given(value=st.floats(0.1, 0.8), slope=st.floats(-100, 100))
-def test_without_the_clamp_a_noise_or_a_smoothing_stays_above_its_low(name, value, slope):
+def test_without_the_clamp_a_noise_or_a_smoothing_stays_above_its_low(name: str, value: float, slope: float) -> None:
     box = Range(0.1, 0.8, learning_rate=0.1)
     free = value - 0.1 * slope
     assert one_step(box, name, value, slope, clamp=True) == min(max(free, 0.1), 0.8)
@@ -107,7 +108,9 @@ def test_without_the_clamp_a_noise_or_a_smoothing_stays_above_its_low(name, valu
 
 
 @given(value=st.floats(0.0, 0.8), slope=st.floats(-20, 20))
-def test_in_the_variance_coordinate_the_step_is_along_the_derivative_by_the_variance(value, slope):
+def test_in_the_variance_coordinate_the_step_is_along_the_derivative_by_the_variance(
+    value: float, slope: float
+) -> None:
     """dC2/dn0² = dC2/dn0 / (2 n0), with n0 no smaller there than a sixteenth of the box's top."""
     box = Range(0.0, 4.0, learning_rate=0.1, coordinate="variance")
     found = one_step(box, "input_noise_std", value, slope, clamp=True)
@@ -116,7 +119,7 @@ def test_in_the_variance_coordinate_the_step_is_along_the_derivative_by_the_vari
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
-def test_a_training_clamps_at_the_edges_of_the_box_exactly(optimiser):
+def test_a_training_clamps_at_the_edges_of_the_box_exactly(optimiser: str) -> None:
     tight = HyperparameterConfig(
         log10_l2=Range(-3.05, -2.95, learning_rate=50.0), input_noise_std=Range(0.28, 0.32, learning_rate=50.0)
     )
@@ -133,7 +136,7 @@ def test_a_training_clamps_at_the_edges_of_the_box_exactly(optimiser):
     assert any(not -3.05 <= point.hyperparameters["log10_l2"] <= -2.95 for point in trajectory(loose))
 
 
-def test_a_start_outside_the_box_is_kept_by_a_fixed_training_and_clamped_by_the_first_outer_step():
+def test_a_start_outside_the_box_is_kept_by_a_fixed_training_and_clamped_by_the_first_outer_step() -> None:
     config = small_config(inner={"steps": 4}, outer={"every": 2})
     outside = {"log10_l2": -1.0, "input_noise_std": 1.5}
     fixed = trajectory(config, outside, online=False)
@@ -145,7 +148,7 @@ def test_a_start_outside_the_box_is_kept_by_a_fixed_training_and_clamped_by_the_
 
 @given(seed=st.integers(0, 200), estimator=st.sampled_from(["t1t2", "t1t2_at_theta", "neumann", "forward"]))
 @settings(max_examples=10)
-def test_whatever_the_seed_the_values_stay_in_the_box(seed, estimator):
+def test_whatever_the_seed_the_values_stay_in_the_box(seed: int, estimator: str) -> None:
     config = small_config(
         inner={"steps": 12},
         outer={"estimator": estimator, "every": 2},

@@ -11,7 +11,7 @@ from trainers.networks.module.network import StackedModule
 from trainers.problem import build_problem
 
 
-def test_the_loss_of_a_run_is_that_of_its_noisy_inputs_and_smoothed_targets():
+def test_the_loss_of_a_run_is_that_of_its_noisy_inputs_and_smoothed_targets() -> None:
     kinds = HyperparameterConfig(log10_l2=None, label_smoothing=Range(0.0, 0.5))
     split = image_split()
     network = StackedModule(image_config(ModelConfig(hidden=()), kinds), (1, 4, 4), 3, split.t1_x, tangents=False)
@@ -28,7 +28,7 @@ def test_the_loss_of_a_run_is_that_of_its_noisy_inputs_and_smoothed_targets():
     torch.testing.assert_close(clean, torch.nn.functional.cross_entropy(clean_logits, y), rtol=1e-12, atol=1e-12)
 
 
-def test_clean_batches_are_normalised_by_the_statistics_of_t1_as_torch_does_in_evaluation():
+def test_clean_batches_are_normalised_by_the_statistics_of_t1_as_torch_does_in_evaluation() -> None:
     config = image_config(small_cnn(batch_norm=True))
     problem = build_problem(config, image_split())
     network = problem.network
@@ -45,9 +45,9 @@ def test_clean_batches_are_normalised_by_the_statistics_of_t1_as_torch_does_in_e
             if isinstance(layer, torch.nn.BatchNorm2d):
                 layer.momentum = 1.0  # running statistics: those of the last batch
         module(problem.t1[0])
-        for side, layer in zip((4, 2), (module.norm1, module.norm2), strict=True):
+        for side, name in ((4, "norm1"), (2, "norm2")):
             count = len(problem.t1[0]) * side * side
-            layer.running_var *= (count - 1) / count  # torch keeps the unbiased variance
+            module.get_buffer(f"{name}.running_var").mul_((count - 1) / count)  # torch keeps the unbiased variance
         torch.testing.assert_close(clean.logits[member], module.eval()(x), rtol=1e-10, atol=1e-10)
     losses, _ = network.evaluate(theta, x, y)
     torch.testing.assert_close(losses, network.loss(clean), rtol=1e-10, atol=1e-10)
@@ -62,7 +62,7 @@ def test_clean_batches_are_normalised_by_the_statistics_of_t1_as_torch_does_in_e
     )
 
 
-def test_a_users_batch_normalisation_needs_no_state_and_has_exact_hypergradients():
+def test_a_users_batch_normalisation_needs_no_state_and_has_exact_hypergradients() -> None:
     kinds = HyperparameterConfig(label_smoothing=Range(0.0, 0.5))
     config = image_config(users("with_batch_norm"), kinds)
     problem = build_problem(config, image_split())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import NoReturn
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tests.trainers.images import image_config, image_split, small_cnn, users
 from trainers import ConfigError
@@ -27,16 +29,17 @@ IMAGE = (1, 4, 4)
 
 
 @pytest.mark.parametrize("hidden", [(), (5,), (5, 4)])
-def test_the_perceptron_has_the_parameters_of_the_closed_form(hidden):
+def test_the_perceptron_has_the_parameters_of_the_closed_form(hidden: tuple[int, ...]) -> None:
     module = mlp(ModelConfig(hidden=hidden), (1, 2, 3), 4)
     assert parameters_of(module) == parameters_of_mlp(6, hidden, 4)
     assert module(torch.zeros(7, 1, 2, 3)).shape == (7, 4)
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_the_cnn_halves_the_image_in_every_stage(batch_norm):
+def test_the_cnn_halves_the_image_in_every_stage(batch_norm: bool) -> None:
     module = cnn(ModelConfig("cnn", channels=(3, 5), batch_norm=batch_norm), (2, 9, 8), 4)
     assert module(torch.randn(7, 2, 9, 8)).shape == (7, 4)
+    assert isinstance(module.output, nn.Linear)
     assert module.output.in_features == 5 * 2 * 2
     layers = {p.name: p.layer for p in parameters_of(module)}
     convolutions = ("bias",) if not batch_norm else ()
@@ -45,7 +48,7 @@ def test_the_cnn_halves_the_image_in_every_stage(batch_norm):
     assert layers == wanted | {"output.weight": 3, "output.bias": 3}
 
 
-def test_parameters_before_the_first_layer_belong_to_it_and_each_matrix_begins_one():
+def test_parameters_before_the_first_layer_belong_to_it_and_each_matrix_begins_one() -> None:
     assert [(p.name, p.layer) for p in parameters_of(users_module("residual"))] == [
         ("gain", 1), ("inner.0.weight", 1), ("inner.0.bias", 1), ("inner.1.weight", 1), ("inner.1.bias", 1),
         ("inner.3.weight", 2), ("inner.3.bias", 2), ("out.weight", 3), ("out.bias", 3),
@@ -56,12 +59,12 @@ def users_module(function: str) -> nn.Module:
     return factory(users(function), IMAGE, 3)()
 
 
-def test_l2_by_layer_and_by_group_follows_the_names():
+def test_l2_by_layer_and_by_group_follows_the_names() -> None:
     by_layer = HyperparameterConfig(log10_l2=Range(-5.0, -2.0, scope="layer"), input_noise_std=None)
     problem = build_problem(image_config(small_cnn(batch_norm=True), by_layer), image_split())
     assert problem.layout.names == ("log10_l2_layer1", "log10_l2_layer2", "log10_l2_layer3")
     assert problem.layout.l2 == (0, 0, 0, 1, 1, 1, 2, 2)
-    groups = {"kernels": ("conv*.weight",), "norms": ("norm*",)}
+    groups: dict[str, tuple[str, ...]] = {"kernels": ("conv*.weight",), "norms": ("norm*",)}
     by_group = HyperparameterConfig(Range(-5.0, -2.0, scope="group"), input_noise_std=None, l2_groups=groups)
     problem = build_problem(image_config(small_cnn(batch_norm=True), by_group), image_split())
     assert problem.layout.names == ("log10_l2_kernels", "log10_l2_norms")
@@ -69,7 +72,7 @@ def test_l2_by_layer_and_by_group_follows_the_names():
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (6, 4, 5), (6, 4, 3, 2)])
-def test_batch_normalisation_equals_torchs_in_training(shape):
+def test_batch_normalisation_equals_torchs_in_training(shape: tuple[int, ...]) -> None:
     layer = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}[len(shape)](4, eps=0.01, dtype=torch.float64)
     nn.init.uniform_(layer.weight)
     nn.init.normal_(layer.bias)
@@ -79,7 +82,7 @@ def test_batch_normalisation_equals_torchs_in_training(shape):
     assert own.weight is layer.weight
 
 
-def test_statistics_are_given_in_the_order_of_the_calls():
+def test_statistics_are_given_in_the_order_of_the_calls() -> None:
     module = nn.Sequential(nn.BatchNorm1d(2), nn.Sequential(nn.Tanh(), nn.BatchNorm1d(2, affine=False)))
     statistics = without_running_averages(module)
     assert statistics is not None
@@ -94,7 +97,7 @@ def test_statistics_are_given_in_the_order_of_the_calls():
     assert without_running_averages(nn.Sequential(nn.Linear(2, 2))) is None
 
 
-def test_a_module_without_marks_takes_no_hidden_noise_and_its_input_noise_as_any():
+def test_a_module_without_marks_takes_no_hidden_noise_and_its_input_noise_as_any() -> None:
     problem = build_problem(image_config(users("with_batch_norm")), image_split())
     assert problem.network.noise_shapes == [IMAGE]
     noisy = HyperparameterConfig(hidden_noise_std=Range(0.0, 0.5, scope="layer"))
@@ -105,11 +108,11 @@ def test_a_module_without_marks_takes_no_hidden_noise_and_its_input_noise_as_any
         build_problem(image_config(users("with_batch_norm"), noisy), image_split())
 
 
-def raising(input_shape, classes):
+def raising(input_shape: tuple[int, ...], classes: int) -> NoReturn:
     raise RuntimeError("no such weather")
 
 
-def a_function(input_shape, classes):
+def a_function(input_shape: tuple[int, ...], classes: int) -> Callable[[Tensor], Tensor]:
     return torch.tanh
 
 
@@ -125,7 +128,7 @@ not_callable = 3
         ("missing", "cannot be imported (AttributeError"),
     ],
 )
-def test_a_function_that_gives_no_module_is_refused_with_the_reason(function, reason):
+def test_a_function_that_gives_no_module_is_refused_with_the_reason(function: str, reason: str) -> None:
     name = f"tests.trainers.networks.module.test_models:{function}"
     with pytest.raises(ConfigError, match=re.escape(reason)) as caught:
         build_problem(image_config(ModelConfig(name)), image_split())
@@ -139,11 +142,13 @@ def test_a_function_that_gives_no_module_is_refused_with_the_reason(function, re
         ((1, 4, 7), (2, 2, 2), "3 halvings leave nothing of images of 4×7: must be at most 2 stages"),
     ],
 )
-def test_a_cnn_that_does_not_fit_the_images_is_refused(shape, channels, reason):
+def test_a_cnn_that_does_not_fit_the_images_is_refused(
+    shape: tuple[int, ...], channels: tuple[int, ...], reason: str
+) -> None:
     with pytest.raises(ConfigError, match=re.escape(reason)):
         build_problem(image_config(ModelConfig("cnn", channels=channels)), image_split(shape=shape))
 
 
-def test_a_module_that_cannot_be_imported_is_bad_input():
+def test_a_module_that_cannot_be_imported_is_bad_input() -> None:
     with pytest.raises(ConfigError, match=r"'no\.such\.module:f': cannot be imported \(ModuleNotFoundError"):
         build_problem(image_config(ModelConfig("no.such.module:f")), image_split())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor
@@ -36,7 +38,9 @@ def normal(generator: torch.Generator, *shape: int) -> Tensor:
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("hidden", [(), (5, 4)])
-def test_a_perceptron_equals_the_closed_form_in_every_method(hidden, activation):
+def test_a_perceptron_equals_the_closed_form_in_every_method(
+    hidden: tuple[int, ...], activation: Literal["relu", "tanh"]
+) -> None:
     shape, classes, members, batch = (1, 2, 3), 3, 3, 8
     kinds = ALL_KINDS if hidden else HyperparameterConfig(label_smoothing=Range(0.0, 0.5))
     config = image_config(ModelConfig(hidden=hidden, activation=activation), kinds, outer={"estimator": "forward"})
@@ -84,9 +88,9 @@ MODELS = {
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
-def test_the_hypergradient_of_one_step_equals_central_differences(model, optimiser):
-    inner = {"sgd": {"learning_rate": 0.3}, "adam": {"learning_rate": 0.05, "epsilon": 0.01}}[optimiser]
-    config = image_config(model, ALL_KINDS, inner={"optimiser": optimiser} | inner)
+def test_the_hypergradient_of_one_step_equals_central_differences(model: ModelConfig, optimiser: str) -> None:
+    settings = {"sgd": {"learning_rate": 0.3}, "adam": {"learning_rate": 0.05, "epsilon": 0.01}}[optimiser]
+    config = image_config(model, ALL_KINDS, inner={"optimiser": optimiser, **settings})
     problem = build_problem(config, image_split())
     values = middle(problem)
     found = last_point(problem, config, values, online=True).hypergradient
@@ -95,7 +99,7 @@ def test_the_hypergradient_of_one_step_equals_central_differences(model, optimis
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_forward_mode_equals_central_differences_of_the_whole_training(batch_norm):
+def test_forward_mode_equals_central_differences_of_the_whole_training(batch_norm: bool) -> None:
     kinds = HyperparameterConfig(hidden_noise_std=Range(0.0, 0.8))
     outer = {"estimator": "forward", "every": 4, "memory": 1.0}
     config = image_config(small_cnn(batch_norm), kinds, {"steps": 4, "optimiser": "momentum"}, outer, record_every=4)
@@ -105,7 +109,7 @@ def test_forward_mode_equals_central_differences_of_the_whole_training(batch_nor
     assert found == pytest.approx(differences(problem, config, values), rel=1e-6, abs=2e-10)
 
 
-def test_neumann_without_look_back_equals_t1t2_and_with_it_uses_the_hessian():
+def test_neumann_without_look_back_equals_t1t2_and_with_it_uses_the_hessian() -> None:
     kinds = HyperparameterConfig(hidden_noise_std=Range(0.0, 0.8))
     config = image_config(small_cnn(True), kinds)
     problem = build_problem(config, image_split())
@@ -129,7 +133,9 @@ STARTS = [
 
 @pytest.mark.parametrize(("estimator", "steps"), [("t1t2_at_theta", 200), ("forward", 30)])
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_a_member_of_a_pack_equals_itself_alone_beside_one_that_diverges(batch_norm, estimator, steps):
+def test_a_member_of_a_pack_equals_itself_alone_beside_one_that_diverges(
+    batch_norm: bool, estimator: str, steps: int
+) -> None:
     config = image_config(
         small_cnn(batch_norm, "relu"),
         WIDE,
@@ -148,7 +154,7 @@ def test_a_member_of_a_pack_equals_itself_alone_beside_one_that_diverges(batch_n
 
 
 @pytest.mark.parametrize("estimator", ["t1t2", "forward"])
-def test_a_run_continued_from_a_checkpoint_equals_the_uninterrupted_one_bit_for_bit(estimator):
+def test_a_run_continued_from_a_checkpoint_equals_the_uninterrupted_one_bit_for_bit(estimator: str) -> None:
     config = image_config(
         small_cnn(batch_norm=True),
         WIDE,
@@ -166,7 +172,7 @@ def test_a_run_continued_from_a_checkpoint_equals_the_uninterrupted_one_bit_for_
     assert bits(rest) == bits(later)
 
 
-def test_initial_weights_follow_from_the_seed_alone_and_leave_torchs_generator_as_it_was():
+def test_initial_weights_follow_from_the_seed_alone_and_leave_torchs_generator_as_it_was() -> None:
     config = image_config(small_cnn())
     problem = build_problem(config, image_split())
     torch.manual_seed(1)
@@ -179,7 +185,7 @@ def test_initial_weights_follow_from_the_seed_alone_and_leave_torchs_generator_a
     assert not torch.equal(problem.network.initial(6), first)
 
 
-def test_evaluation_in_chunks_equals_the_mean_over_all(monkeypatch):
+def test_evaluation_in_chunks_equals_the_mean_over_all(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = build_problem(image_config(small_cnn(batch_norm=True)), image_split())
     theta = torch.stack([problem.network.initial(seed) for seed in (1, 2, 3)])
     whole = problem.network.evaluate(theta, *problem.test)
@@ -190,7 +196,7 @@ def test_evaluation_in_chunks_equals_the_mean_over_all(monkeypatch):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
-def test_a_gpu_gives_what_the_cpu_gives(model):
+def test_a_gpu_gives_what_the_cpu_gives(model: ModelConfig) -> None:
     config = image_config(model, ALL_KINDS, outer={"estimator": "forward"})
     problems = [build_problem(config, image_split(), device) for device in ("cpu", "cuda")]
     network, draw, rows = problems[0].network, draws(), len(problems[0].t2[1])

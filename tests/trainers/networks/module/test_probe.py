@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tests.trainers.images import image_config, image_split
 from trainers import ConfigError
@@ -18,70 +18,70 @@ from trainers.problem import build_problem
 HERE = "tests.trainers.networks.module.test_probe"
 
 
-def flat(input_shape, classes, *layers):
+def flat(input_shape: tuple[int, ...], classes: int, *layers: nn.Module) -> nn.Sequential:
     """A linear classifier with layers before it."""
     size = torch.Size(input_shape).numel()
     return nn.Sequential(nn.Flatten(), *layers, nn.Linear(size, classes))
 
 
-def too_narrow(input_shape, classes):
+def too_narrow(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(7, classes))
 
 
-def too_many_logits(input_shape, classes):
+def too_many_logits(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     return flat(input_shape, classes + 1)
 
 
-def pair(input_shape, classes):
+def pair(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     module = flat(input_shape, classes)
     module.register_forward_hook(lambda _module, _inputs, output: (output, output))
     return module
 
 
-def dropout(input_shape, classes):
+def dropout(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     return flat(input_shape, classes, nn.Dropout(0.5))
 
 
-def tracking(input_shape, classes):
+def tracking(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     return nn.Sequential(nn.InstanceNorm2d(input_shape[0], track_running_stats=True), flat(input_shape, classes))
 
 
-def lazy(input_shape, classes):
+def lazy(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(classes))
 
 
-def frozen(input_shape, classes):
+def frozen(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     module = flat(input_shape, classes)
-    module[1].bias.requires_grad_(False)
+    module.get_parameter("1.bias").requires_grad_(False)
     return module
 
 
-def nothing_to_train(input_shape, classes):
+def nothing_to_train(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     return nn.Flatten()
 
 
 class Branching(nn.Module):
     """Decides by its data."""
 
-    def __init__(self, inputs, classes):
+    def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()
         self.layer = nn.Linear(inputs, classes)
 
-    def forward(self, x):
-        out = self.layer(x.flatten(1))
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x.flatten(1))
         return out if out.sum() > 0 else -out
 
 
-def branching(input_shape, classes):
+def branching(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     return Branching(torch.Size(input_shape).numel(), classes)
 
 
 SEEDS = iter(range(1000))
 
 
-def another_generator(input_shape, classes):
+def another_generator(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     module = flat(input_shape, classes)
-    nn.init.normal_(module[1].weight, generator=torch.Generator().manual_seed(next(SEEDS)))
+    nn.init.normal_(module.get_parameter("1.weight"), generator=torch.Generator().manual_seed(next(SEEDS)))
     return module
 
 
@@ -100,7 +100,7 @@ def another_generator(input_shape, classes):
         ("another_generator", "'1.weight' differs between two modules made from one seed"),
     ],
 )
-def test_a_module_that_does_not_fit_is_refused_with_the_reason(function, reason):
+def test_a_module_that_does_not_fit_is_refused_with_the_reason(function: str, reason: str) -> None:
     name = f"{HERE}:{function}"
     with pytest.raises(ConfigError, match=re.escape(reason)) as caught:
         build_problem(image_config(ModelConfig(name)), image_split())
@@ -110,18 +110,21 @@ def test_a_module_that_does_not_fit_is_refused_with_the_reason(function, reason)
 @pytest.mark.parametrize(
     ("sites", "reason"), [(("1.0",), "which is no submodule"), (("2",), "called 0 times"), (("0",), "called 2 times")]
 )
-def test_a_noise_site_is_a_submodule_called_once(sites, reason, monkeypatch):
+def test_a_noise_site_is_a_submodule_called_once(
+    sites: tuple[str, ...], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Marked(nn.Module):
         noise_sites = sites
 
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             for name, layer in {"0": nn.Linear(16, 16), "1": nn.Linear(16, 3), "2": nn.Linear(1, 1)}.items():
                 self.add_module(name, layer)
 
-        def forward(self, x):
+        def forward(self, x: Tensor) -> Tensor:
             first, last = self.get_submodule("0"), self.get_submodule("1")
-            return last(first(first(x.flatten(1))))
+            out: Tensor = last(first(first(x.flatten(1))))
+            return out
 
     monkeypatch.setitem(globals(), "marked", lambda input_shape, classes: Marked())
     noisy = HyperparameterConfig(hidden_noise_std=Range(0.0, 0.5))
@@ -130,9 +133,9 @@ def test_a_noise_site_is_a_submodule_called_once(sites, reason, monkeypatch):
         build_problem(config, image_split())
 
 
-def test_a_module_that_fits_is_left_as_it_was_and_its_noise_sites_are_measured():
+def test_a_module_that_fits_is_left_as_it_was_and_its_noise_sites_are_measured() -> None:
     module = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.BatchNorm1d(5), nn.Linear(5, 2))
-    module.noise_sites = ("0", "1")
+    module.noise_sites = ("0", "1")  # type: ignore[assignment]  # torch knows of tensors and modules alone
     statistics = without_running_averages(module)
     noisy = image_config(ModelConfig(), HyperparameterConfig(hidden_noise_std=Range(0.0, 0.5)))
     assert check_forward(noisy, module, statistics, torch.randn(9, 3), 2) == {"0": (5,), "1": (5,)}
@@ -143,7 +146,7 @@ def test_a_module_that_fits_is_left_as_it_was_and_its_noise_sites_are_measured()
     check_parameters("fits", module, twin)
 
 
-def test_an_example_takes_its_inputs_and_twice_the_output_of_every_layer():
+def test_an_example_takes_its_inputs_and_twice_the_output_of_every_layer() -> None:
     module = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
     assert numbers_of_an_example(module, None, torch.randn(9, 3)) == 2 * (3 + 5 + 5 + 2)
     normalised = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from trainers.hyperparameters import Layout, lay_out
 from trainers.networks.perceptron.network import StackedMLP, parameters_of
 from trainers.networks.perceptron.trace import Trace
 
-CLOSE = {"rtol": 1e-9, "atol": 1e-11}
+assert_close = partial(torch.testing.assert_close, rtol=1e-9, atol=1e-11)
 KINDS = {
     "all by layer": ALL_KINDS,
     "all tied": HyperparameterConfig(hidden_noise_std=Range(0.0, 0.8), label_smoothing=Range(0.0, 0.5)),
@@ -50,7 +51,9 @@ class Case:
             if layer:
                 a = torch.relu(a) if self.network.activation == "relu" else torch.tanh(a)
             if (column := columns[layer]) is not None:
-                a = a + h[column] * self.noise[layer][member, rows]
+                epsilon = self.noise[layer]
+                assert epsilon is not None
+                a = a + h[column] * epsilon[member, rows]
             a = torch.nn.functional.linear(a, weight, bias)
         smoothing = h[layout.label_smoothing] if layout.label_smoothing is not None else 0.0
         q = torch.nn.functional.one_hot(self.y[member, rows], 3) * (1 - smoothing) + smoothing / 3

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from hypothesis import given, settings
 
-from tests.trainers.networks.perceptron.cases import CLOSE, case, each_activation, seeds, widths
+from tests.trainers.networks.perceptron.cases import assert_close, case, each_activation, seeds, widths
 from trainers.config import HyperparameterConfig, Range
 from trainers.hyperparameters import penalty_strength, penalty_strengths
 from trainers.networks.base import Descent
@@ -14,11 +16,11 @@ from trainers.networks.perceptron.directions import Factored, Factors, Formed, g
 
 
 @pytest.mark.parametrize(("rows", "form"), [(3, Factored), (9, Formed)])
-def test_a_gradient_is_held_in_the_cheaper_form(rows, form):
+def test_a_gradient_is_held_in_the_cheaper_form(rows: int, form: type[Factored | Formed]) -> None:
     assert isinstance(gradient_direction(factors(rows), None, torch.zeros(2, 6)), form)
 
 
-def test_both_forms_give_the_same_products():
+def test_both_forms_give_the_same_products() -> None:
     draw = torch.Generator().manual_seed(1)
     few = factors(3)
     factored = gradient_direction(few, None, torch.zeros(2, 6, dtype=torch.float64))
@@ -27,11 +29,11 @@ def test_both_forms_give_the_same_products():
     delta = torch.randn(2, 4, 6, generator=draw, dtype=torch.float64)
     weight = torch.randn(2, 6, 8, generator=draw, dtype=torch.float64)
     bias = torch.randn(2, 6, generator=draw, dtype=torch.float64)
-    torch.testing.assert_close(factored.bias, formed.bias, **CLOSE)
-    torch.testing.assert_close(factored.times(a), formed.times(a), **CLOSE)
-    torch.testing.assert_close(factored.back(delta), formed.back(delta), **CLOSE)
+    assert_close(factored.bias, formed.bias)
+    assert_close(factored.times(a), formed.times(a))
+    assert_close(factored.back(delta), formed.back(delta))
     for found, wanted in zip(factored.dots(0, weight, bias, None), formed.dots(0, weight, bias, None), strict=True):
-        torch.testing.assert_close(found, wanted, **CLOSE)
+        assert_close(found, wanted)
 
 
 def factors(rows: int) -> Factors:
@@ -46,7 +48,9 @@ def factors(rows: int) -> Factors:
 @pytest.mark.parametrize(("size", "batch"), [(9, 3), (3, 9)])
 @given(seed=seeds, hidden=widths)
 @settings(max_examples=10)
-def test_a_step_can_be_undone_in_the_dots(activation, scope, size, batch, seed, hidden):
+def test_a_step_can_be_undone_in_the_dots(
+    activation: str, scope: Literal["tied", "layer"], size: int, batch: int, seed: int, hidden: tuple[int, ...]
+) -> None:
     """<w, θ> from what is known at θ' = (1 - η 10^λ) θ - η ∇C, and from the step."""
     c = case(seed, activation, hidden, HyperparameterConfig(log10_l2=Range(-5.5, 0.0, scope=scope)), size, batch)
     trace = c.trace()
@@ -54,11 +58,11 @@ def test_a_step_can_be_undone_in_the_dots(activation, scope, size, batch, seed, 
     strength = penalty_strength(c.layout, strengths)
     after = torch.empty_like(c.theta)
     c.network.sgd_step(c.theta, trace, strength, 0.3, out=after)
-    torch.testing.assert_close(after, c.theta - 0.3 * (c.network.gradient(trace) + strength * c.theta), **CLOSE)
+    assert_close(after, c.theta - 0.3 * (c.network.gradient(trace) + strength * c.theta))
     stepped = Descent(trace=trace, strengths=strengths, rate=0.3)
     for theta, since in ((after, stepped), (c.theta, Descent(strengths=strengths))):
         clean = c.network.linearise(theta, c.x.flip(1), c.y)
         products = 0.7 * c.network.gradient(clean) * c.theta
         wanted = torch.stack([products[:, p.start : p.stop].sum(1) for p in c.network.parameters], 1)
         found = c.network.dots(c.theta, c.network.scaled_gradient(clean, 0.7), since)
-        torch.testing.assert_close(found, wanted, **CLOSE)
+        assert_close(found, wanted)

@@ -7,14 +7,16 @@ import math
 import pytest
 import torch
 
-from tests.trainers.networks.perceptron.cases import CLOSE, KINDS, case, each_activation
+from tests.trainers.networks.perceptron.cases import KINDS, assert_close, case, each_activation
 from trainers.config import HyperparameterConfig, ModelConfig
 from trainers.hyperparameters import lay_out
 from trainers.networks.perceptron.network import StackedMLP, parameters_of
 
 
 @each_activation
-def test_evaluation_in_chunks_is_the_clean_loss_and_the_share_of_wrong_answers(activation, monkeypatch):
+def test_evaluation_in_chunks_is_the_clean_loss_and_the_share_of_wrong_answers(
+    activation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     c = case(4, activation, (5,), KINDS["all tied"], batch=11)
     x, y = c.x[0], c.y[0]
     for rows in (8192, 8):  # all at once; four examples a chunk and three in the last
@@ -24,11 +26,11 @@ def test_evaluation_in_chunks_is_the_clean_loss_and_the_share_of_wrong_answers(a
             (w1, b1), (w2, b2) = c.parts(c.theta[member])
             hidden = torch.relu(x @ w1.T + b1) if activation == "relu" else torch.tanh(x @ w1.T + b1)
             logits = hidden @ w2.T + b2
-            torch.testing.assert_close(loss[member], torch.nn.functional.cross_entropy(logits, y), **CLOSE)
-            assert error[member] == pytest.approx(sum(logits.argmax(1) != y).item() / 11)
+            assert_close(loss[member], torch.nn.functional.cross_entropy(logits, y))
+            assert error[member] == pytest.approx(int((logits.argmax(1) != y).sum()) / 11)
 
 
-def test_initial_weights_are_uniform_as_those_of_torchs_linear_layers():
+def test_initial_weights_are_uniform_as_those_of_torchs_linear_layers() -> None:
     layout = lay_out(HyperparameterConfig(), parameters_of(100, (50,), 10), 1)
     network = StackedMLP(ModelConfig(hidden=(50,)), 100, 10, layout)
     theta = network.initial(3)
@@ -53,7 +55,7 @@ def test_initial_weights_are_uniform_as_those_of_torchs_linear_layers():
     assert not torch.equal(network.initial(4), theta)
 
 
-def test_the_views_of_a_vector_are_its_layers_without_a_copy():
+def test_the_views_of_a_vector_are_its_layers_without_a_copy() -> None:
     network = case(1, "relu", (5, 4), KINDS["all tied"]).network
     flat = torch.arange(2.0 * network.size).view(2, -1)
     layers = network.views(flat)

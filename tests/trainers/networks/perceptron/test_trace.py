@@ -6,7 +6,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from tests.trainers.networks.perceptron.cases import CLOSE, KINDS, case, each_activation, each_kind, seeds, widths
+from tests.trainers.networks.perceptron.cases import (
+    KINDS,
+    assert_close,
+    case,
+    each_activation,
+    each_kind,
+    seeds,
+    widths,
+)
+from trainers.config import HyperparameterConfig
 from trainers.networks.perceptron.trace import label_slope, linearise, log_softmax, softmax
 
 
@@ -15,7 +24,7 @@ def normal(draw: torch.Generator, *shape: int) -> torch.Tensor:
 
 
 @each_activation
-def test_a_trace_has_every_layers_input_slope_and_delta(activation):
+def test_a_trace_has_every_layers_input_slope_and_delta(activation: str) -> None:
     draw = torch.Generator().manual_seed(1)
     layers = [(normal(draw, 2, 4, 3), normal(draw, 2, 4)), (normal(draw, 2, 3, 4), normal(draw, 2, 3))]
     x, labels = normal(draw, 2, 5, 3), torch.randint(3, (2, 5), generator=draw)
@@ -35,44 +44,46 @@ def test_a_trace_has_every_layers_input_slope_and_delta(activation):
         [first, second, slope, phi, *deltas, logits, torch.softmax(logits, 2)],
         strict=True,
     ):
-        torch.testing.assert_close(ours, wanted.detach(), **CLOSE)
+        assert_close(ours, wanted.detach())
 
 
 @each_kind
 @each_activation
 @given(seed=seeds, hidden=widths)
 @settings(max_examples=8)
-def test_gradients_are_autograds(kinds, activation, seed, hidden):
+def test_gradients_are_autograds(
+    kinds: HyperparameterConfig, activation: str, seed: int, hidden: tuple[int, ...]
+) -> None:
     c = case(seed, activation, hidden, kinds)
     trace = c.trace()
     for member in (0, 1):
-        torch.testing.assert_close(c.network.gradient(trace)[member], c.gradient(member)[2].detach(), **CLOSE)
+        assert_close(c.network.gradient(trace)[member], c.gradient(member)[2].detach())
 
 
 @each_activation
-def test_the_loss_of_a_trace_is_the_cross_entropy_of_the_labels_whatever_the_smoothing(activation):
+def test_the_loss_of_a_trace_is_the_cross_entropy_of_the_labels_whatever_the_smoothing(activation: str) -> None:
     c = case(3, activation, (5, 4), KINDS["all tied"])
     trace = c.trace()
     sharp = c.h.clone()
     sharp[:, c.layout.label_smoothing] = 0.0
     wanted = torch.stack([c.loss(member, c.theta[member], sharp[member]) for member in (0, 1)])
-    torch.testing.assert_close(c.network.loss(trace), wanted, **CLOSE)
+    assert_close(c.network.loss(trace), wanted)
 
 
-def test_without_hyperparameters_a_trace_is_clean():
+def test_without_hyperparameters_a_trace_is_clean() -> None:
     c = case(2, "tanh", (5, 4), KINDS["all tied"])
     clean, regularised = c.network.linearise(c.theta, c.x, c.y), c.trace()
     assert torch.equal(clean.inputs[0], c.x)
     assert not torch.equal(regularised.inputs[0], c.x)
     silent = c.network.linearise(c.theta, c.x, c.y, torch.zeros_like(c.h), c.noise)
-    torch.testing.assert_close(silent.logits, clean.logits, **CLOSE)
+    assert_close(silent.logits, clean.logits)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
-def test_softmax_and_the_slope_of_the_targets(classes):
+def test_softmax_and_the_slope_of_the_targets(classes: int) -> None:
     draw = torch.Generator().manual_seed(2)
     z, labels = normal(draw, 2, 3, classes), torch.randint(classes, (2, 3), generator=draw)
-    torch.testing.assert_close(softmax(z), torch.softmax(z, 2), **CLOSE)
-    torch.testing.assert_close(log_softmax(z), torch.log_softmax(z, 2), **CLOSE)
+    assert_close(softmax(z), torch.softmax(z, 2))
+    assert_close(log_softmax(z), torch.log_softmax(z, 2))
     onehot = torch.nn.functional.one_hot(labels, classes).double()
-    torch.testing.assert_close(label_slope(labels, z), onehot - 1 / classes, **CLOSE)
+    assert_close(label_slope(labels, z), onehot - 1 / classes)
