@@ -130,7 +130,8 @@ def make_runs(
     """The runs table of a synthetic study, without a file."""
     rng = np.random.default_rng(seed)
     chunks = _chunks(truth or Truth(), models, configurations, arms, grid, grid_replicates, 10, 100, box or BOX, rng)
-    return pd.concat(chunks, ignore_index=True)
+    runs: pd.DataFrame = pd.concat(chunks, ignore_index=True)
+    return runs
 
 
 def _columns(box: dict[str, tuple[float, float]], layers: int) -> dict[str, str]:

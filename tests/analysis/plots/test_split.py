@@ -13,7 +13,7 @@ from analysis.statistics.diagonal import bland_altman, compare_arms
 from analysis.statistics.improvement import SLIDES_SHARES, good_threshold, split, split_curve
 from analysis.statistics.region import Region
 from analysis.study import Study
-from tests.analysis.plots.drawn import points
+from tests.analysis.plots.drawn import heights, points
 
 
 def test_split_scatter_counts_every_configuration_and_puts_the_diverged_on_the_edge(
@@ -34,7 +34,8 @@ def test_split_scatter_counts_every_configuration_and_puts_the_diverged_on_the_e
     for _, row in table.iterrows():
         words = row["outcome"].replace("→", " → ")
         assert f"{words}: {row['count']} ({100 * row['share']:.0f} %)" in text
-    assert [line.get_xdata()[0] for line in ax.lines if line.get_label().startswith("threshold")] == [good.value]
+    thresholds = [line for line in ax.lines if str(line.get_label()).startswith("threshold")]
+    assert [np.asarray(line.get_xdata())[0] for line in thresholds] == [good.value]
 
 
 def test_split_curve_marks_the_slides_and_where_it_fits(ax: Axes, cornered: Study, region: Region) -> None:
@@ -42,11 +43,7 @@ def test_split_curve_marks_the_slides_and_where_it_fits(ax: Axes, cornered: Stud
     assert not isinstance(curve, NotComputable)
     holds = curve.iloc[[40, 41]]
     plots_split.split_curve_plot(ax, curve, 0.1, SLIDES_SHARES, holds)
-    level = {
-        line.get_ydata()[0]
-        for line in ax.lines
-        if len(line.get_ydata()) == 2 and line.get_ydata()[0] == line.get_ydata()[1]
-    }
+    level = {ends[0] for ends in map(heights, ax.lines) if len(ends) == 2 and ends[0] == ends[1]}
     assert {0.58, 0.20} <= level
     assert {t.get_text() for t in ax.texts} == {"slides 58 %", "slides 20 %"}
     bands = [p for p in ax.patches if isinstance(p, Rectangle) and same_color(p.get_facecolor()[:3], style.YELLOW)]
@@ -60,8 +57,7 @@ def test_bland_altman_draws_the_computed_lines(ax: Axes, cornered: Study) -> Non
     assert not isinstance(result, NotComputable)
     frame = bland_altman(cornered.runs, "online", "rerun", "test_loss", "mlp-64")
     plots_split.bland_altman_plot(ax, frame, result)
-    heights = [line.get_ydata()[0] for line in ax.lines]
-    assert heights == [0, result.mean_difference.value, *result.limits_of_agreement]
+    assert [heights(line)[0] for line in ax.lines] == [0, result.mean_difference.value, *result.limits_of_agreement]
     np.testing.assert_array_equal(points(ax), frame[["mean", "difference"]])
 
 

@@ -63,7 +63,7 @@ def test_the_summary_and_the_tables_hold_the_same_numbers(written: ReportPaths) 
         assert region.loc[(model, "T2 loss"), "end_share"] == parts["region"]["t2_loss"]["shares"]["end"]["value"]
     paired = pd.read_csv(folder / "diagonal.csv").set_index(["model", "pair", "metric"])
     for model, parts in models.items():
-        row = paired.loc[(model, "rerun − online", "test loss")]
+        row = paired.xs((model, "rerun − online", "test loss"))
         known = parts["diagonal"]["online_rerun"]["test_loss"]
         assert [row["mean_difference"], row["mean_difference_low"]] == [
             known["mean_difference"]["value"],
@@ -127,7 +127,7 @@ def test_the_same_study_gives_the_same_files_in_another_process(
 def test_what_cannot_be_computed_is_said_and_the_rest_is_made(
     settings: dict[str, Any], drawn: set[str], said: list[str], tmp_path: Path
 ) -> None:
-    options = {"models": ONE, "configurations": 6, "points": 4} | settings
+    options: dict[str, Any] = {"models": ONE, "configurations": 6, "points": 4} | settings
     report = write_report([load_study(write_study(tmp_path / "study", **options))], tmp_path / "report")
     page = Page(report.html.read_text(encoding="utf-8"))
     assert {p.stem for p in report.figures} >= drawn

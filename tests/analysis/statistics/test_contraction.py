@@ -57,6 +57,7 @@ def test_coverage_of_the_contraction() -> None:
 def test_the_seed_decides_the_interval(study: Study) -> None:
     first, again, other = (contraction_ratios(study.runs, "mlp-64", study.boxes, seed=s) for s in (1, 1, 2))
     assert isinstance(first, pd.DataFrame)
+    assert isinstance(again, pd.DataFrame)
     assert isinstance(other, pd.DataFrame)
     pd.testing.assert_frame_equal(first, again)
     assert not first["std_ratio_low"].equals(other["std_ratio_low"])

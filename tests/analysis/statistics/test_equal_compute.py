@@ -94,6 +94,7 @@ def test_diverged_runs_are_chosen_last_and_count_as_the_worst() -> None:
 def test_the_seed_decides_the_interval(study: Study) -> None:
     first, again, other = (at_equal_compute(study.runs, "mlp-64", seed=s) for s in (1, 1, 2))
     assert isinstance(first, pd.DataFrame)
+    assert isinstance(again, pd.DataFrame)
     assert isinstance(other, pd.DataFrame)
     pd.testing.assert_frame_equal(first, again)
     assert not first["low"].equals(other["low"])

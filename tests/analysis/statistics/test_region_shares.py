@@ -62,7 +62,7 @@ def test_concentration_needs_no_threshold() -> None:
     curve = concentration(runs, region_of(runs)).set_index("volume")
     assert curve["end"].loc[0.1] > 0.95
     assert curve["start"].loc[0.1] == pytest.approx(0.1, abs=0.06)
-    assert curve.loc[1.0].tolist() == [1.0, 1.0]
+    assert curve.loc[[1.0]].to_numpy().tolist() == [[1.0, 1.0]]
 
 
 def test_coverage_of_the_share_of_ends() -> None:

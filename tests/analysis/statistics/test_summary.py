@@ -93,7 +93,7 @@ def test_verdicts_do_not_read_the_test_set(plain: dict[str, Any], study_dir: Pat
 def constant(directory: Path) -> None:
     """Constant hyperparameters, and a spec that does not say that they were meant to vary."""
     frame = pd.read_parquet(directory / "runs.parquet")
-    for column in [c for c in frame if c.endswith(("_initial", "_final"))]:
+    for column in [c for c in map(str, frame) if c.endswith(("_initial", "_final"))]:
         frame[column] = 0.25
     frame.to_parquet(directory / "runs.parquet")
     (directory / "study.json").unlink()
