@@ -42,7 +42,8 @@ def run_serially(spec: StudySpec, out: Path | str, **options: Any) -> StudyStatu
 
 def table(out: Path | str, name: str = "runs") -> pd.DataFrame:
     """A published table of a local study."""
-    return pq.read_table(f"{out}/{name}.parquet").to_pandas()
+    frame: pd.DataFrame = pq.read_table(f"{out}/{name}.parquet").to_pandas()
+    return frame
 
 
 def assert_same_results(first: Path, second: Path, ids: bool = True) -> None:
@@ -63,6 +64,6 @@ def assert_complete(out: Path, spec: StudySpec) -> None:
     key = ["model", "config_index", "replicate"]
     online, rerun = (runs[runs["arm"] == arm].set_index(key).sort_index() for arm in ("online", "rerun"))
     assert online.index.equals(rerun.index)
-    for final in [column for column in runs if column.endswith("_final")]:
+    for final in [column for column in map(str, runs) if column.endswith("_final")]:
         for column in (final, final.replace("_final", "_initial")):
             pd.testing.assert_series_equal(rerun[column], online[final], check_exact=True, check_names=False)

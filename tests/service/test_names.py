@@ -29,4 +29,4 @@ def test_every_name_is_there(name: str) -> None:
 
 def test_another_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'service' has no attribute 'nothing'"):
-        _ = service.nothing
+        _ = service.nothing  # type: ignore[attr-defined]

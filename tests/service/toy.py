@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -70,7 +71,7 @@ def failing(
     for record in train(config, members, online=online):
         if isinstance(record, Result) and members[record.member].seed % 3 == 1:
             losses = ("t1_loss", "t2_loss", "t2_error", "test_loss", "test_error")
-            unknown = dict.fromkeys(losses, float("nan"))
+            unknown: dict[str, Any] = dict.fromkeys(losses, float("nan"))
             yield replace(record, status="diverged", steps=7, final=record.initial, **unknown)
         else:
             yield record

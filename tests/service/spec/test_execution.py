@@ -40,5 +40,6 @@ def test_every_key_can_be_set_and_none_changes_the_hash() -> None:
     ],
 )
 def test_a_bad_value_is_named_with_what_is_allowed(key: str, value: float, allowed: str) -> None:
+    settings: dict[str, Any] = {key: value}
     with pytest.raises(SpecError, match=rf"^execution\.{key} = {value}: must be .*{allowed}"):
-        ExecutionConfig(**{key: value})
+        ExecutionConfig(**settings)

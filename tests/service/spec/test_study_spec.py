@@ -12,7 +12,7 @@ import pytest
 from service import SpecError, StudySpec, differences, load_spec
 from tests.service.studies import toy_spec
 
-BAD = {
+BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key": (
         {"inner": {"learning_rat": 0.1}},
         "inner.learning_rat: unknown key; allowed: optimiser, learning_rate",

@@ -37,8 +37,17 @@ def test_a_durable_file_is_on_the_disk_before_it_has_its_name(
 ) -> None:
     calls: list[str] = []
     fsync, rename = os.fsync, os.replace
-    monkeypatch.setattr("os.fsync", lambda number: (calls.append("fsync"), fsync(number)))
-    monkeypatch.setattr("os.replace", lambda *paths: (calls.append("replace"), rename(*paths)))
+
+    def noted_fsync(number: int) -> None:
+        calls.append("fsync")
+        fsync(number)
+
+    def noted_rename(old: str, new: str) -> None:
+        calls.append("replace")
+        rename(old, new)
+
+    monkeypatch.setattr("os.fsync", noted_fsync)
+    monkeypatch.setattr("os.replace", noted_rename)
     LocalDirectory(str(tmp_path)).write("file", b"x", durable=durable)
     assert calls == (["fsync", "replace"] if durable else ["replace"])
 

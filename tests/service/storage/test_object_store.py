@@ -44,7 +44,8 @@ def calm(tmp_path: Path) -> pd.DataFrame:
 
 def runs(uri: str) -> pd.DataFrame:
     with open_storage(uri).open("runs.parquet") as file:
-        return pq.read_table(file).to_pandas().drop(columns=VARYING)
+        frame: pd.DataFrame = pq.read_table(file).to_pandas()
+    return frame.drop(columns=VARYING)
 
 
 class Hooked(SerialExecutor):

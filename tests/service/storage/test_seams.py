@@ -18,7 +18,8 @@ from tests.service.studies import VARYING, run_serially, table, toy_spec
 
 def published(storage: Storage) -> pd.DataFrame:
     with storage.open("runs.parquet") as file:
-        return pq.read_table(file).to_pandas().drop(columns=VARYING)
+        frame: pd.DataFrame = pq.read_table(file).to_pandas()
+    return frame.drop(columns=VARYING)
 
 
 def test_a_study_on_a_backend_that_is_handed_over(tmp_path: Path) -> None:
