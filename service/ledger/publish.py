@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from service.ledger.schema import TABLES
+from service.ledger.schema import TABLES, conformed
 from service.ledger.shards import PLACE, Ledger, TableFile
 
 Positions = npt.NDArray[np.int64]
@@ -113,7 +113,7 @@ def _window(ledger: Ledger, groups: Sequence[RowGroup], order: Order, positions:
         with ledger.storage.open(file.path) as source:
             parquet = pq.ParquetFile(source)
             for number in (group.number for group in groups if group.file == file):
-                piece = parquet.read_row_group(number).select(schema.names).cast(schema)
+                piece = conformed(parquet.read_row_group(number), schema)
                 at = order.position(piece)
                 inside = (at >= positions.start) & (at < positions.stop)
                 pieces.append(piece.append_column("position", pa.array(at)).filter(pa.array(inside)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -13,6 +14,7 @@ SCHEMA_VERSION = 1
 VERSION_KEY = b"schema_version"
 TABLES = ("runs", "trajectories", "attempts")
 TIME = pa.timestamp("us", tz="UTC")
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 *_FIRST, _LAST = ARMS
 _ONE_ARM = f"{', '.join(_FIRST)} or {_LAST}"
 _ON_GRID = f"in arm {' and '.join(arm.name for arm in ARMS.values() if arm.on_grid)}"
@@ -109,6 +111,14 @@ def attempts_schema() -> pa.Schema:
 def schemas(names: Sequence[str]) -> dict[str, pa.Schema]:
     """The schema of every table."""
     return {"runs": runs_schema(names), "trajectories": trajectories_schema(names), "attempts": attempts_schema()}
+
+
+def conformed(rows: Rows, schema: pa.Schema) -> Rows:
+    """``rows`` with the columns of ``schema``: null in those that there were not yet when the rows were written."""
+    known = set(rows.schema.names)
+    columns = [rows[f.name].cast(f.type) if f.name in known else pa.nulls(rows.num_rows, f.type) for f in schema]
+    same: Rows = type(rows).from_arrays(columns, schema=schema)
+    return same
 
 
 def check_version(schema: pa.Schema, where: str) -> None:

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from service.ledger.schema import check_version, schemas
+from service.ledger.schema import check_version, conformed, schemas
 from service.spec.arms import Arm
 from service.spec.plan import Plan
 from service.spec.study_spec import digest
@@ -177,7 +177,8 @@ class Ledger:
 
     def _batches(self, file: TableFile) -> Iterator[pa.RecordBatch]:
         with self.storage.open(file.path) as source:
-            yield from pq.ParquetFile(source).iter_batches(batch_size=16_384)
+            for batch in pq.ParquetFile(source).iter_batches(batch_size=16_384):
+                yield conformed(batch, self.schemas[file.table])
 
     def _write(self, table: str, name: str, content: pa.Table) -> None:
         sink = pa.BufferOutputStream()

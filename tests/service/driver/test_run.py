@@ -112,6 +112,21 @@ def test_extension_keeps_what_is_there(calm: Path, tmp_path: Path) -> None:
     assert len(table(out, "attempts")) == len(table(out)), "no run of the smaller study was trained again"
 
 
+def test_a_study_from_before_a_column_is_extended(calm: Path, tmp_path: Path) -> None:
+    out, whole = tmp_path / "grown", tmp_path / "whole"
+    shutil.copytree(calm, out)
+    for name, column in (("runs", "test_error"), ("trajectories", "t2_loss"), ("attempts", "device")):
+        pq.write_table(pq.read_table(out / f"{name}.parquet").drop_columns([column]), out / f"{name}.parquet")
+    run_serially(toy_spec(configurations=5), out)
+    run_serially(toy_spec(configurations=5), whole)
+    grown, fresh = table(out), table(whole)
+    assert list(grown.columns) == list(fresh.columns)
+    assert grown["run_id"].equals(fresh["run_id"])
+    had = grown["run_id"].isin(table(calm)["run_id"])
+    assert grown.loc[had, "test_error"].isna().all()
+    assert grown.loc[~had, "test_error"].equals(fresh.loc[~had, "test_error"])
+
+
 def test_extension_by_request_and_then_the_old_spec(calm: Path, tmp_path: Path) -> None:
     out = tmp_path / "grown"
     shutil.copytree(calm, out)
