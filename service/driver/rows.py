@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trainers.records import Result
 
 Row = dict[str, Any]
-METRICS = ("t1_loss", "t2_loss", "t2_error", "test_loss", "test_error")
+OF_THE_PACK = ("member", "initial", "final")  # fields of a result that are no columns
 
 
 @dataclass
@@ -51,9 +51,7 @@ def result_row(plan: Plan, task: Task, run: PlannedRun, result: Result) -> Row:
     """The row of a run that gave a result. A value that is not finite is null."""
     row = _row(plan, task, run, result.status)
     row |= {f"{name}_final": value for name, value in result.final.items()}
-    row |= {name: _finite(getattr(result, name)) for name in METRICS}
-    row |= {"steps": result.steps, "train_time_s": result.train_time_s}
-    return row
+    return row | {f.name: _finite(getattr(result, f.name)) for f in fields(result) if f.name not in OF_THE_PACK}
 
 
 def failed_row(plan: Plan, task: Task, run: PlannedRun, error: str) -> Row:
@@ -97,5 +95,5 @@ def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
