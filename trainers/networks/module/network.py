@@ -19,7 +19,13 @@ from trainers.hyperparameters import lay_out, penalty_strength
 from trainers.networks.base import Descent, Draws
 from trainers.networks.module.loss import Noise, RunLoss
 from trainers.networks.module.models import factory, parameters_of, without_running_averages
-from trainers.networks.module.probe import check_derivatives, check_forward, check_parameters, numbers_of_an_example
+from trainers.networks.module.probe import (
+    check_derivatives,
+    check_forward,
+    check_parameters,
+    numbers_of_an_example,
+    seeded,
+)
 from trainers.seeding import Stream, stream_key
 
 STATISTICS_ROWS = 256  # T1 examples whose statistics normalise everything clean
@@ -165,8 +171,7 @@ class StackedModule:
         return loss / len(y), wrong / len(y)
 
     def _fresh(self, seed: int) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(stream_key(seed, Stream.WEIGHTS))
+        with seeded(stream_key(seed, Stream.WEIGHTS)):
             return self.factory().train()
 
     def _losses(self, theta: Tensor, h: Tensor | None, x: Tensor, y: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:

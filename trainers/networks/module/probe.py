@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +17,15 @@ from trainers.networks.base import Network
 from trainers.networks.module.models import Statistics
 
 ROWS = 4  # examples of a trial
+_GLOBAL = threading.RLock()  # torch's global generator is one for all threads
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """While open, torch's global generator is that of ``seed``, and this thread's alone."""
+    with _GLOBAL, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def check_parameters(name: str, module: nn.Module, twin: nn.Module) -> None:
@@ -108,8 +120,7 @@ def _forward(
 ) -> Tensor:
     if statistics is not None:
         statistics.start()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed), torch.no_grad():
         try:
             out = module(x)
         except Exception as error:  # the user's own code, so anything may come

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.trainers.images import (
     ALL_KINDS,
@@ -183,6 +185,24 @@ def test_initial_weights_follow_from_the_seed_alone_and_leave_torchs_generator_a
     assert torch.equal(problem.network.initial(5), first)
     assert first.dtype == torch.float64
     assert not torch.equal(problem.network.initial(6), first)
+
+
+def test_two_threads_that_draw_initial_weights_at_once_do_not_disturb_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = build_problem(image_config(small_cnn()), image_split()).network
+    assert isinstance(network, StackedModule)
+    expected, make = [network.initial(seed) for seed in (1, 2)], network.factory
+    pauses = iter((0.05, 0.15))  # the first thread draws after the second has seeded, and before it draws
+
+    def slowly() -> nn.Module:
+        time.sleep(next(pauses))
+        return make()
+
+    monkeypatch.setattr(network, "factory", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        for drawn, weights in zip(pool.map(network.initial, (1, 2)), expected, strict=True):
+            assert torch.equal(drawn, weights)
 
 
 def test_evaluation_in_chunks_equals_the_mean_over_all(monkeypatch: pytest.MonkeyPatch) -> None:
