@@ -6,6 +6,7 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -39,16 +40,18 @@ def request(uri: str, action: Action, **arguments: Any) -> None:
     storage.write_json(name, {"action": action, "from": f"{socket.gethostname()}:{os.getpid()}", **arguments})
 
 
-def take_requests(storage: Storage) -> list[Request]:
-    """The requests that wait, oldest first; their files are deleted. What is no request is passed over."""
-    found = []
+def take_requests(storage: Storage) -> Iterator[Request]:
+    """The requests that wait, oldest first. What is no request is passed over.
+
+    The file of a request is deleted when the next one is asked for, so that a request is not lost with a driver that
+    dies while it carries it out. The next driver may then carry it out a second time, which changes nothing more.
+    """
     for path in storage.files("control", ".json"):
         try:
             values = storage.read_json(path)
             taken = Request(action=values["action"], configurations=int(values.get("configurations", 0)))
         except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
             taken = None
-        storage.delete(path)
         if taken is not None and taken.action in ACTIONS:
-            found.append(taken)
-    return found
+            yield taken
+        storage.delete(path)

@@ -30,12 +30,21 @@ def test_requests_are_taken_once_and_in_order(storage: Storage) -> None:
     for action in ("pause", "resume", "cancel", "retry"):
         request(URI, action)
     request(URI, "extend", configurations=3)
-    assert take_requests(storage) == [
+    assert list(take_requests(storage)) == [
         *(Request(action=action) for action in ACTIONS[:4]),
         Request(action="extend", configurations=3),
     ]
-    assert take_requests(storage) == []
+    assert list(take_requests(storage)) == []
     assert storage.files("control") == []
+
+
+def test_a_request_waits_until_it_is_carried_out(storage: Storage) -> None:
+    request(URI, "retry")
+    request(URI, "cancel")
+    taken = take_requests(storage)
+    assert next(taken).action == "retry"
+    taken.close()  # as if the driver died while it carries that request out
+    assert [each.action for each in take_requests(storage)] == ["retry", "cancel"]
 
 
 def test_a_request_says_who_asks(storage: Storage) -> None:
@@ -61,5 +70,5 @@ def test_bad_requests_are_refused(storage: Storage) -> None:
 def test_what_is_no_request_is_deleted_and_passed_over(storage: Storage, content: bytes) -> None:
     storage.write("control/1.json", content)
     request(URI, "pause")
-    assert take_requests(storage) == [Request(action="pause")]
+    assert list(take_requests(storage)) == [Request(action="pause")]
     assert storage.files("control") == []
