@@ -6,18 +6,20 @@ imported by the commands that need them, so that ``t1t2 --help`` and ``t1t2 stat
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from service.cli import doctor, fetch, look, results, run, serve, steer, submit
-from service.cli.console import BAD_INPUT, FAILED, INTERRUPTED, print_error
+from service.cli.console import BAD_INPUT, FAILED, INTERRUPTED, print_error, with_short_words
 from service.errors import StorageError, StudyError
 
+UsageError: Any = typer.BadParameter.__base__  # a wrong command line; Typer exports no name for it
 # The order of ``t1t2 --help``, and of the table in README.md.
 FAMILIES = (run, look, results, steer, submit, serve, fetch, doctor)
 
@@ -58,9 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code. Bad input is told in one message on stderr, without a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(args=words, prog_name="t1t2", obj=shlex.join(["t1t2", *words]))  # the command to give again after Ctrl-C
+        again = shlex.join(["t1t2", *words])  # the command to give again after Ctrl-C
+        return app(args=words, prog_name="t1t2", obj=again, standalone_mode=False) or 0
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED
+    except UsageError as error:
+        message = io.StringIO()
+        error.show(message)
+        sys.stderr.write(with_short_words(message.getvalue()))
+        return BAD_INPUT
     except StudyError as error:
         print_error(error)
         return BAD_INPUT
@@ -73,4 +81,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of `t1t2 results … | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return 0

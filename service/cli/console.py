@@ -67,6 +67,10 @@ def study_at(text: str) -> str:
 
 
 def print_error(message: object) -> None:
-    """Print a message on stderr. Words longer than any path, which some libraries quote whole, are shortened."""
-    text = re.sub(rf"\S{{{LONGEST_LINE},}}", lambda word: shortened(word[0]), str(message))
-    print(f"error: {text}", file=sys.stderr)
+    """Print a message on stderr."""
+    print(f"error: {with_short_words(str(message))}", file=sys.stderr)
+
+
+def with_short_words(text: str) -> str:
+    """``text``, where words longer than any path are shortened: some libraries quote a bad value whole."""
+    return re.sub(rf"\S{{{LONGEST_LINE},}}", lambda word: shortened(word[0]), text)

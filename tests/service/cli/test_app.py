@@ -100,6 +100,14 @@ def test_a_message_does_not_repeat_a_long_value(
     assert len(error) < 500
 
 
+@pytest.mark.parametrize("words", [[LONG], ["status", "x", LONG], ["status", f"--{LONG}"], ["list", f"--port={LONG}"]])
+def test_a_wrong_command_line_is_not_repeated_whole(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "Error: " in error
+    assert len(error) < 500
+
+
 def test_help_loads_nothing_that_is_slow() -> None:
     program = """
 import sys
