@@ -13,7 +13,7 @@ from service.driver.driver import Driver, log_damaged_shards
 from service.errors import SpecError, StudyError
 from service.executors.base import Executor, WorkerSetup
 from service.executors.worker import load_trainer
-from service.ledger.publish import discard_shards, publish
+from service.ledger.publish import discard_shards, discard_tables, publish
 from service.ledger.shards import Ledger, Recovered, Row
 from service.records.events import Event, EventLog
 from service.records.manifest import Manifest, find_study, read_spec
@@ -108,6 +108,8 @@ class _Session:
     def run(self, lease: Lease, dead: str | None, here: dict[str, Any]) -> StudyStatus:
         """Drive the study to its end. ``dead`` is the driver before, if it died; ``here`` is this one's provenance."""
         plan = self._ledger.plan
+        if not self._manifest.tables:
+            discard_tables(self._ledger)
         self._log.add(
             "study_started",
             f"{sum(plan.planned().values())} runs planned",
@@ -158,8 +160,9 @@ class _Session:
         return status
 
     def _publish(self) -> None:
-        """Write the tables, unless they are there and nothing was committed since."""
-        if self._manifest.tables and not self._ledger.shards("attempts"):
+        """Write the tables, unless they are there and no run was committed or dropped since."""
+        published, ledger = self._manifest.tables, self._ledger
+        if published and not ledger.shards("attempts") and ledger.rows("runs") == published["runs"]:
             return
         self._manifest = self._manifest.with_tables(publish(self._ledger))
         self._manifest.save(self._storage)

@@ -74,6 +74,12 @@ def discard_shards(ledger: Ledger) -> None:
         ledger.storage.delete(path)
 
 
+def discard_tables(ledger: Ledger) -> None:
+    """Delete tables of which the manifest does not say that they are published: every row is still in the shards."""
+    for table in TABLES:
+        ledger.storage.delete(TableFile(table).path)
+
+
 def write_sorted(ledger: Ledger, table: str, order: Order, window_rows: int) -> int:
     """Write a table anew from all its files, about ``window_rows`` rows at a time; returns the number of rows."""
     groups = [group for file in ledger.inputs(table) for group in _row_groups(ledger, file, order)]

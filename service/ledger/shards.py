@@ -109,6 +109,10 @@ class Ledger:
         published = TableFile(table)
         return [*([published] if self.storage.exists(published.path) else []), *self.shards(table)]
 
+    def rows(self, table: str) -> int:
+        """How many rows of a table there are."""
+        return sum(self.read(file, ["run_id"]).num_rows for file in self.inputs(table))
+
     def compact(self) -> None:
         """Merge shards where one level holds :data:`FAN_IN` of them."""
         for tables in (("attempts",), ("trajectories", "runs")):

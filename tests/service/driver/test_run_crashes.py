@@ -12,6 +12,7 @@ import pytest
 from service import StorageError, read_status, run_study
 from service.executors.base import Outcome
 from service.executors.serial import SerialExecutor
+from service.ledger.publish import write_sorted
 from service.ledger.schema import SCHEMA_VERSION
 from service.ledger.shards import Ledger
 from service.storage.files import open_storage
@@ -69,6 +70,29 @@ def test_a_driver_that_dies_within_a_commit_leaves_lost_attempts(
     lost = attempts[attempts["outcome"] == "lost"]
     assert status.lost == len(lost) > 0
     assert lost["error"].str.contains("driver").all()
+
+
+@pytest.mark.parametrize("which", ["trajectories", "attempts"])
+def test_a_driver_that_dies_within_the_first_publication_damages_nothing(
+    calm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    out = tmp_path / "toy"
+
+    def die(ledger: Ledger, table: str, *rest: Any) -> int:
+        if table == which:
+            raise Crash
+        return write_sorted(ledger, table, *rest)
+
+    with monkeypatch.context() as context:
+        context.setattr("service.ledger.publish.write_sorted", die)
+        with pytest.raises(Crash):
+            run_serially(toy_spec(), out)
+    assert (out / "runs.parquet").exists()
+    events: list[str] = []
+    assert run_serially(toy_spec(), out, on_event=lambda event: events.append(event.kind)).state == "completed"
+    assert "shard_corrupt" not in events
+    assert not (out / "ledger" / "corrupt").exists()
+    assert_same_results(out, calm)
 
 
 def test_every_parquet_file_names_its_schema_version(calm: Path, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service import StudyStatus, read_events, read_status, request, resume_study, run_study
-from service.executors.base import Lost, Outcome, Place
+from service import StudyStatus, read_events, read_status, read_study, request, resume_study, run_study
+from service.executors.base import Lost, Notice, Outcome, Place, WorkerSetup
 from service.executors.serial import SerialExecutor
 from tests.service.studies import assert_complete, assert_same_results, run_serially, table, toy_spec
 
@@ -86,6 +86,21 @@ def test_retrying_failed_runs(tmp_path: Path) -> None:
     assert_complete(out, spec)
     runs = table(out)
     assert (runs["attempt"] > 1).any()
+
+
+def test_failed_runs_that_wait_for_their_retry_are_not_counted_as_published(tmp_path: Path) -> None:
+    out = tmp_path / "toy"
+    spec = toy_spec(trainer="tests.service.toy:failing", configurations=8)
+    failed = run_serially(spec, out).failed
+    published = read_study(str(out))["tables"]["runs"]
+
+    class Cancelled(SerialExecutor):
+        def start(self, setup: WorkerSetup, notice: Notice) -> None:
+            request(str(out), "cancel")
+
+    request(str(out), "retry")
+    assert run_study(spec, out, executor=Cancelled()).state == "cancelled"
+    assert read_study(str(out))["tables"]["runs"] == len(table(out)) == published - failed
 
 
 def test_cancel_publishes_what_is_there_and_can_be_resumed(calm: Path, tmp_path: Path) -> None:
