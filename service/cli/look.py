@@ -50,9 +50,7 @@ def status(study: StudyArgument, as_json: JsonOption = False) -> None:
 
 def _next_commands(found: StudyStatus) -> dict[str, str]:
     """What the user may want to do now, and the command for it."""
-    from service.client.lifecycle import is_driven
-
-    if is_driven(found):
+    if found.driven:
         return {"go on:": f"t1t2 resume {found.uri}"} if found.state == "paused" else {}
     if found.state != "completed":
         return {"no driver runs; go on:": f"t1t2 resume {found.uri}"}

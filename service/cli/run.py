@@ -76,14 +76,13 @@ def resume(
 
     A study whose driver runs is told to go on; one without a driver gets one here or, with --address, on that cluster.
     """
-    from service.client.lifecycle import is_driven
     from service.records.manifest import read_spec
     from service.records.progress import read_status
     from service.records.requests import request
 
     uri = study_at(study)
     status = read_status(uri)
-    if is_driven(status):
+    if status.driven:
         request(uri, "resume")
         if as_json:
             print_json({"study": status.name, "uri": uri, "asked": "resume", "driver_alive": True})

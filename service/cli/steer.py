@@ -65,24 +65,22 @@ def _ask(study: str, action: Action, effect: str, as_json: bool, **arguments: in
 
     Without a driver, ``retry`` and ``extend`` wait for the next one; ``pause`` and ``cancel`` have nothing to do.
     """
-    from service.client.lifecycle import is_driven
     from service.records.progress import read_status
     from service.records.requests import request
 
     uri = study_at(study)
     found = read_status(uri)
     can_wait = action in ("retry", "extend")
-    if is_driven(found) or can_wait:
+    if found.driven or can_wait:
         request(uri, action, **arguments)
         found = read_status(uri)
     elif not as_json:
         print(f"{found.name} is {found.state}, and no driver runs: there is nothing to {action}")
         return
-    driven = is_driven(found)
     if as_json:
-        print_json({"study": found.name, "uri": uri, "asked": action, **arguments, "driver_alive": driven})
+        print_json({"study": found.name, "uri": uri, "asked": action, **arguments, "driver_alive": found.driven})
         return
-    when = f"its driver ({found.driver}) does so within seconds" if driven else "when a driver runs again"
+    when = f"its driver ({found.driver}) does so within seconds" if found.driven else "when a driver runs again"
     print(f"{found.name} {effect}; {when}")
-    if can_wait and not driven:
+    if can_wait and not found.driven:
         print(f"start one:  t1t2 resume {uri}")

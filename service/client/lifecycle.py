@@ -1,4 +1,4 @@
-"""A study whose driver runs in another process: create it for that driver, discard it, see whether it has a driver."""
+"""A study whose driver runs in another process: create it for that driver, or discard it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ from pathlib import Path
 
 from service.errors import StorageError, StudyError
 from service.records.manifest import MANIFEST, Manifest, find_study
-from service.records.progress import PROGRESS, StudyStatus
+from service.records.progress import PROGRESS
 from service.spec.plan import make_plan
 from service.spec.study_spec import StudySpec
 from service.storage.files import open_storage
 from service.storage.lease import LEASE
-
-
-def is_driven(status: StudyStatus) -> bool:
-    """Whether a driver works on the study now; :func:`service.read_status` has looked for its sign of life."""
-    return status.state in ("running", "paused")
 
 
 def create_study(spec: StudySpec, uri: str) -> bool:
@@ -38,11 +33,6 @@ def create_study(spec: StudySpec, uri: str) -> bool:
         storage.remove_empty(keep=before)
         raise StudyError(f"{uri}: cannot be written ({error}); give a place where this user may write") from None
     return True
-
-
-def nearest_directory(uri: str) -> Path | None:
-    """The directory at ``uri`` or nearest above it that is there; None in an object store, which has none."""
-    return open_storage(uri).nearest_directory()
 
 
 def discard_study(uri: str, keep: Path | None = None) -> None:

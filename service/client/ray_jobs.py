@@ -46,7 +46,6 @@ class DriverJob:
 
     submission_id: str
     status: str
-    message: str
 
     @property
     def alive(self) -> bool:
@@ -139,12 +138,11 @@ def _problem(url: str, headers: Mapping[str, str]) -> str | None:
 
 def find_driver(client: JobSubmissionClient, study: str, study_hash: str) -> DriverJob | None:
     """The latest driver of ``study`` (its URI) on the cluster, a living one first; None where it never had one."""
+    wanted = {STUDY_KEY: study, HASH_KEY: study_hash}.items()
     drivers = [
-        (DriverJob(job.submission_id, str(job.status), job.message or ""), job.start_time or 0)
+        (DriverJob(job.submission_id, str(job.status)), job.start_time or 0)
         for job in client.list_jobs()
-        if job.submission_id
-        and (job.metadata or {}).get(STUDY_KEY) == study
-        and (job.metadata or {}).get(HASH_KEY) == study_hash
+        if job.submission_id and wanted <= (job.metadata or {}).items()
     ]
     return max(drivers, key=lambda pair: (pair[0].alive, pair[1]))[0] if drivers else None
 
@@ -188,9 +186,9 @@ def submit_driver(
         )
     except (RuntimeError, ValueError) as error:
         if "already exists" in str(error):  # somebody else has just submitted this study: attach to that job
-            return DriverJob(submission_id, "PENDING", ""), False
+            return DriverJob(submission_id, "PENDING"), False
         raise ClusterError(f"the cluster refuses the job {submission_id!r}: {_first_line(error)}") from None
-    return DriverJob(submission_id, "PENDING", ""), True
+    return DriverJob(submission_id, "PENDING"), True
 
 
 def check_alive(client: JobSubmissionClient, submission_id: str) -> bool:

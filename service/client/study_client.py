@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from service.client.lifecycle import is_driven
 from service.client.submission import Submission, start_driver, submit
 from service.errors import StudyError
 from service.records.progress import StudyStatus, list_studies, read_status, study_uri
@@ -84,7 +83,7 @@ class StudyClient:
         """
         uri = self.uri(name)
         status = read_status(uri)
-        if is_driven(status):
+        if status.driven:
             request(uri, "resume")
             return Submission(name=name, uri=uri, submission_id=None, state=status.state)
         return start_driver(uri, self._cluster(), actors=actors)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.client.lifecycle import create_study, discard_study, is_driven, nearest_directory
+from service.client.lifecycle import create_study, discard_study
 from service.client.ray_jobs import ClusterError, check_alive, connect, find_driver, submit_driver
 from service.records.manifest import read_spec
 from service.records.progress import StudyStatus, read_status
 from service.records.requests import request
+from service.storage.files import open_storage
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -28,23 +29,14 @@ LOOK_EVERY_S = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """What became of a study that was submitted to a cluster.
-
-    Attributes:
-        name: The study's name.
-        uri: The study's directory or URI.
-        new_study: Whether the study was created by this submission.
-        new_driver: Whether its driver was started by this submission.
-        submission_id: The driver's Ray job; None where no driver is needed, or the driver is no job of this cluster.
-        state: The study's state, or ``starting`` while its driver has not reported.
-    """
+    """What became of a study that was submitted to a cluster."""
 
     name: str
     uri: str
-    new_study: bool = False
-    new_driver: bool = False
-    submission_id: str | None
-    state: str
+    new_study: bool = False  # whether this submission created the study
+    new_driver: bool = False  # whether this submission started its driver
+    submission_id: str | None  # the driver's Ray job; None if no driver is needed, or it is no job of this cluster
+    state: str  # the study's, or "starting" while its driver has not reported
 
 
 def submit(
@@ -52,7 +44,7 @@ def submit(
 ) -> Submission:
     """Create the study at ``uri`` or load it, and see that a driver on the cluster at ``address`` runs it."""
     cluster = connect(address)
-    standing = nearest_directory(uri)
+    standing = open_storage(uri).nearest_directory()
     with _importable(working_dir):
         is_new = create_study(spec, uri)
     if is_extended := not is_new and spec.configurations > read_spec(uri).configurations:
@@ -101,7 +93,7 @@ def _ensure_driver(
         status = read_status(uri)
         job = find_driver(cluster, uri, status.study_hash)
         job_id = job.submission_id if job is not None else None
-        if is_driven(status):
+        if status.driven:
             if read_spec(uri).configurations >= configurations:
                 return _attached(status, job_id)
         elif job is None or not job.alive:
@@ -128,7 +120,7 @@ def _first_sign(cluster: JobSubmissionClient, submission_id: str, uri: str) -> s
     while time.monotonic() < end:
         alive = check_alive(cluster, submission_id)  # first: what it wrote before its end is then seen below
         status = read_status(uri)
-        at_work = is_driven(status) and (status.in_flight or status.total_done or status.state == "paused")
+        at_work = status.driven and (status.in_flight or status.total_done or status.state == "paused")
         if at_work or not alive:
             return status.state
         time.sleep(LOOK_EVERY_S)

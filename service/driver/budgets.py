@@ -26,10 +26,6 @@ class RetryBudget:
         charges[failure] += 1
         return charges[failure] <= self._limits[failure]
 
-    def charged(self, run_id: str, failure: Failure) -> int:
-        """How often a run has failed so."""
-        return self._charges.get(run_id, Counter())[failure]
-
     def forget(self, run_id: str) -> None:
         """A run has ended."""
         self._charges.pop(run_id, None)

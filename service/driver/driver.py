@@ -61,7 +61,7 @@ class Driver:
         try:
             while not self.stop and self.state != "cancelled" and not self.finished():
                 self.step()
-            self._abandon()  # nothing, unless told to end now
+            self._abandon()  # nothing is in flight, unless it is told to end now
             self._flush(wait=True)
         finally:
             self._committer.close()
@@ -114,7 +114,7 @@ class Driver:
         return [*self._at_work(), *self._committer.uncommitted()]
 
     def take_standing_requests(self) -> None:
-        """Carry out requests made while no driver ran, but for those that were meant for a driver of then."""
+        """Carry out what was asked for while no driver ran. What was meant for a driver of that time is dropped."""
         for request in take_requests(self._ledger.storage):
             if request.action in ("extend", "retry"):
                 self._obey(request)
@@ -189,7 +189,7 @@ class Driver:
         plan = make_plan(spec, self.plan.pack_size)
         self._on_extended(plan)
         self.plan = plan
-        self._ledger.extend(plan)
+        self._ledger.plan = plan
         self._scheduler.extend(plan)
         self._log.add("extended", f"to {configurations} configurations", {"configurations": configurations})
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from service.executors.base import Finished, Lost, Outcome, Task
+from service.ledger.shards import Row
 from service.spec.plan import Plan, PlannedRun
 
 if TYPE_CHECKING:
     from trainers.records import Result
 
-Row = dict[str, Any]
 OF_THE_PACK = ("member", "initial", "final")  # fields of a result that are no columns
 
 

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,11 @@ def run_study(
         from service.executors.ray_actors import RayExecutor
 
         executor = RayExecutor(spec.execution, address)
-    session = _Session(
-        manifest=manifest, plan=plan, storage=storage, executor=executor, on_event=on_event, on_progress=on_progress
+    watched = storage.retrying(
+        on_retry=lambda what, error, wait: log.add("storage_retry", f"{what}: {error}", {"wait_s": wait})
     )
+    log = EventLog(watched, on_event)
+    session = _Session(manifest, Ledger(watched, plan), executor, log, on_progress)
     with _leased(storage) as (lease, dead):
         try:
             return session.run(lease, dead, here)
@@ -85,89 +88,80 @@ def check_data(spec: StudySpec) -> str | None:
         raise SpecError(str(error)) from None
 
 
+@dataclass
 class _Session:
     """One driver's time with a study. The manifest changes when the study is extended and when it is published."""
 
-    def __init__(
-        self,
-        *,
-        manifest: Manifest,
-        plan: Plan,
-        storage: Storage,
-        executor: Executor,
-        on_event: Callable[[Event], None] | None,
-        on_progress: Callable[[StudyStatus], None] | None,
-    ) -> None:
-        self._manifest, self._executor, self._on_progress = manifest, executor, on_progress
-        self._storage = storage.retrying(
-            on_retry=lambda what, error, wait: self._log.add("storage_retry", f"{what}: {error}", {"wait_s": wait})
-        )
-        self._log = EventLog(self._storage, on_event)
-        self._ledger = Ledger(self._storage, plan)
+    manifest: Manifest
+    ledger: Ledger
+    executor: Executor
+    log: EventLog
+    on_progress: Callable[[StudyStatus], None] | None
 
     def run(self, lease: Lease, dead: str | None, here: dict[str, Any]) -> StudyStatus:
         """Drive the study to its end. ``dead`` is the driver before, if it died; ``here`` is this one's provenance."""
-        plan = self._ledger.plan
-        if not self._manifest.tables:
-            discard_tables(self._ledger)
-        self._log.add(
+        plan, storage = self.ledger.plan, self.ledger.storage
+        if not self.manifest.tables:
+            discard_tables(self.ledger)
+        self.log.add(
             "study_started",
             f"{sum(plan.planned().values())} runs planned",
             {"study_hash": plan.spec.hash, **{key: here[key] for key in ("git_commit", "dirty", "versions")}},
         )
-        self._driver = Driver(
-            plan=plan,
-            ledger=self._ledger,
-            executor=self._executor,
-            recovered=_recover(self._ledger, self._log, dead),
-            log=self._log,
+        self.driver = Driver(
+            plan,
+            self.ledger,
+            self.executor,
+            recovered=_recover(self.ledger, self.log, dead),
+            log=self.log,
             lease=lease,
-            on_progress=self._on_progress,
+            on_progress=self.on_progress,
             on_extended=self._extended,
         )
-        self._driver.take_standing_requests()
-        if not self._driver.finished():
-            self._executor.start(_setup(self._driver.plan.spec, self._storage.uri, self._manifest), self._log.add)
-        self._manifest.save(self._storage)
+        self.driver.take_standing_requests()
+        if not self.driver.finished():
+            self.executor.start(_setup(self.driver.plan.spec, storage.uri, self.manifest), self.log.add)
+        self.manifest.save(storage)
         return self._drive()
 
     def _extended(self, plan: Plan) -> None:
         """Keep a larger plan, before any of it is begun."""
-        self._manifest = self._manifest.extended(plan)
-        self._manifest.save(self._storage)
+        self.manifest = self.manifest.extended(plan)
+        self.manifest.save(self.ledger.storage)
 
     def _drive(self) -> StudyStatus:
         """Drive, publish, and leave the last status behind, whatever happens."""
         state: StudyState = "failed"
         error = None
         try:
-            with _stopped_by_signals(self._driver):
-                state = self._driver.run()
+            with _stopped_by_signals(self.driver):
+                state = self.driver.run()
             if state in ("completed", "cancelled"):
                 self._publish()
-            self._log.add("study_finished" if state == "completed" else state)
+            self.log.add("study_finished" if state == "completed" else state)
         except BaseException as problem:
             error = f"{type(problem).__name__}: {problem}"
             raise
         finally:
-            status = self._driver.status(state, error)
+            status = self.driver.status(state, error)
             with suppress(OSError) if error else nullcontext():
-                last = self._storage.retrying(tries=1) if error else self._storage  # it may be what has failed
-                write_progress(last, status, self._driver.abandoned(), durable=True)
-                self._log.flush(last)
-        if self._on_progress:
-            self._on_progress(status)
+                storage = self.ledger.storage
+                last = storage.retrying(tries=1) if error else storage  # it may be what has failed
+                write_progress(last, status, self.driver.abandoned(), durable=True)
+                self.log.flush(last)
+        if self.on_progress:
+            self.on_progress(status)
         return status
 
     def _publish(self) -> None:
         """Write the tables, unless they are there and no run was committed or dropped since."""
-        published, ledger = self._manifest.tables, self._ledger
+        published, ledger = self.manifest.tables, self.ledger
         if published and not ledger.shards("attempts") and ledger.rows("runs") == published["runs"]:
             return
-        self._manifest = self._manifest.with_tables(publish(self._ledger))
-        self._manifest.save(self._storage)
-        discard_shards(self._ledger)
-        self._log.add("published", "", dict(self._manifest.tables or {}))
+        self.manifest = self.manifest.with_tables(publish(self.ledger))
+        self.manifest.save(self.ledger.storage)
+        discard_shards(self.ledger)
+        self.log.add("published", "", dict(self.manifest.tables or {}))
 
 
 def _setup(spec: StudySpec, uri: str, manifest: Manifest) -> WorkerSetup:

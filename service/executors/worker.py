@@ -9,7 +9,7 @@ import os
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from service.errors import StudyError
@@ -137,8 +137,7 @@ class Worker:
                     f"{self.setup.data_hash}: every node must hold the same files"
                 )
             self._problems[model] = problem
-        loaded = problem
-        return lambda config, members, **options: train(loaded, config, members, **options)
+        return partial(train, problem)
 
     @cached_property
     def _own_trainer(self) -> Trainer:

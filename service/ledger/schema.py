@@ -13,7 +13,7 @@ from service.spec.arms import ARMS
 SCHEMA_VERSION = 1
 VERSION_KEY = b"schema_version"
 TABLES = ("runs", "trajectories", "attempts")
-TIME = pa.timestamp("us", tz="UTC")
+TEXT, FLOAT, INT32, INT64, TIME = pa.string(), pa.float64(), pa.int32(), pa.int64(), pa.timestamp("us", tz="UTC")
 Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 *_FIRST, _LAST = ARMS
 _ONE_ARM = f"{', '.join(_FIRST)} or {_LAST}"
@@ -33,30 +33,28 @@ def runs_schema(names: Sequence[str]) -> pa.Schema:
     return _schema(
         "runs",
         [
-            _field("run_id", pa.string(), "hash of what affects the run's result and of its place in the study"),
-            _field("config_index", pa.int32(), f"number of the configuration; {_ON_GRID}, of the cell (row-major)"),
-            _field("arm", pa.string(), _ONE_ARM),
-            _field("replicate", pa.int32(), f"number of the replicate: another seed, and but {_ON_GRID} another start"),
-            _field("model", pa.string(), "label of the model"),
-            _field("dataset", pa.string(), "name of the data set"),
-            _field("status", pa.string(), "completed, diverged (a loss was not finite) or failed (see error)"),
-            _field(
-                "seed", pa.int64(), "seed of initial weights, batch order and noise, shared by a configuration's arms"
-            ),
+            _field("run_id", TEXT, "hash of what affects the run's result and of its place in the study"),
+            _field("config_index", INT32, f"number of the configuration; {_ON_GRID}, of the cell (row-major)"),
+            _field("arm", TEXT, _ONE_ARM),
+            _field("replicate", INT32, f"number of the replicate: another seed, and but {_ON_GRID} another start"),
+            _field("model", TEXT, "label of the model"),
+            _field("dataset", TEXT, "name of the data set"),
+            _field("status", TEXT, "completed, diverged (a loss was not finite) or failed (see error)"),
+            _field("seed", INT64, "seed of initial weights, batch order and noise, shared by a configuration's arms"),
             *(
-                _field(f"{name}_{end}", pa.float64(), f"{name} {words} of the run; null where the model has none")
+                _field(f"{name}_{end}", FLOAT, f"{name} {words} of the run; null where the model has none")
                 for name in names
                 for end, words in (("initial", "at the start"), ("final", "at the end"))
             ),
-            _field("t1_loss", pa.float64(), "mean cross-entropy on T1 at the end, nats, without noise or penalty"),
-            _field("t2_loss", pa.float64(), "mean cross-entropy on T2 at the end, nats"),
-            _field("t2_error", pa.float64(), "share of T2 classified wrongly at the end"),
-            _field("test_loss", pa.float64(), "mean cross-entropy on the test set at the end, nats"),
-            _field("test_error", pa.float64(), "share of the test set classified wrongly at the end"),
-            _field("steps", pa.int64(), "inner steps taken"),
-            _field("train_time_s", pa.float64(), "seconds in inner and outer steps, divided by the size of the pack"),
-            _field("attempt", pa.int32(), "number of the attempt that gave this row, from 1"),
-            _field("error", pa.string(), "why the run failed; null unless status is failed"),
+            _field("t1_loss", FLOAT, "mean cross-entropy on T1 at the end, nats, without noise or penalty"),
+            _field("t2_loss", FLOAT, "mean cross-entropy on T2 at the end, nats"),
+            _field("t2_error", FLOAT, "share of T2 classified wrongly at the end"),
+            _field("test_loss", FLOAT, "mean cross-entropy on the test set at the end, nats"),
+            _field("test_error", FLOAT, "share of the test set classified wrongly at the end"),
+            _field("steps", INT64, "inner steps taken"),
+            _field("train_time_s", FLOAT, "seconds in inner and outer steps, divided by the size of the pack"),
+            _field("attempt", INT32, "number of the attempt that gave this row, from 1"),
+            _field("error", TEXT, "why the run failed; null unless status is failed"),
         ],
     )
 
@@ -66,23 +64,23 @@ def trajectories_schema(names: Sequence[str]) -> pa.Schema:
     return _schema(
         "trajectories",
         [
-            _field("run_id", pa.string(), "the run"),
-            _field("model", pa.string(), "label of the model"),
-            _field("arm", pa.string(), _ONE_ARM),
-            _field("config_index", pa.int32(), "number of the configuration or of the grid's cell"),
-            _field("replicate", pa.int32(), "number of the replicate"),
-            _field("step", pa.int64(), "inner steps taken so far"),
-            *(_field(name, pa.float64(), f"{name} after the step") for name in names),
+            _field("run_id", TEXT, "the run"),
+            _field("model", TEXT, "label of the model"),
+            _field("arm", TEXT, _ONE_ARM),
+            _field("config_index", INT32, "number of the configuration or of the grid's cell"),
+            _field("replicate", INT32, "number of the replicate"),
+            _field("step", INT64, "inner steps taken so far"),
+            *(_field(name, FLOAT, f"{name} after the step") for name in names),
             *(
                 _field(
                     f"hypergradient_{name}",
-                    pa.float64(),
+                    FLOAT,
                     f"estimated derivative of the T2 loss by {name} in the latest outer step; NaN where there was none",
                 )
                 for name in names
             ),
-            _field("t1_loss", pa.float64(), "cross-entropy of the latest T1 batch with its noise, nats"),
-            _field("t2_loss", pa.float64(), "mean cross-entropy on T2, nats"),
+            _field("t1_loss", FLOAT, "cross-entropy of the latest T1 batch with its noise, nats"),
+            _field("t2_loss", FLOAT, "mean cross-entropy on T2, nats"),
         ],
     )
 
@@ -92,18 +90,16 @@ def attempts_schema() -> pa.Schema:
     return _schema(
         "attempts",
         [
-            _field("run_id", pa.string(), "the run"),
-            _field("attempt", pa.int32(), "number of the attempt, from 1"),
-            _field(
-                "outcome", pa.string(), "completed, diverged, failed (exception) or lost (worker, node or driver died)"
-            ),
-            _field("node_id", pa.string(), "Ray's identifier of the node"),
-            _field("node_ip", pa.string(), "address of the node"),
-            _field("device", pa.string(), "what trained the run, for example cpu or cuda:0 NVIDIA A100"),
-            _field("pid", pa.int64(), "process of the actor"),
+            _field("run_id", TEXT, "the run"),
+            _field("attempt", INT32, "number of the attempt, from 1"),
+            _field("outcome", TEXT, "completed, diverged, failed (exception) or lost (worker, node or driver died)"),
+            _field("node_id", TEXT, "Ray's identifier of the node"),
+            _field("node_ip", TEXT, "address of the node"),
+            _field("device", TEXT, "what trained the run, for example cpu or cuda:0 NVIDIA A100"),
+            _field("pid", INT64, "process of the actor"),
             _field("started_at", TIME, "start of the pack's training; null where it never began or is not known"),
             _field("finished_at", TIME, "end of the attempt, or when its loss was noticed"),
-            _field("error", pa.string(), "exception or cause of the loss; null otherwise"),
+            _field("error", TEXT, "exception or cause of the loss; null otherwise"),
         ],
     )
 

@@ -36,7 +36,7 @@ Finals = dict[tuple[str, int, int], dict[str, float]]  # (arm, model, slot) of a
 
 
 class RunState(IntEnum):
-    """Where a planned run stands. The last state is not a ledger's: its run is a driver's, in flight or about to be."""
+    """Where a planned run stands. TAKEN is of a driver alone: it has the run in its queue or in flight."""
 
     PENDING, COMPLETED, DIVERGED, FAILED, TAKEN = range(5)
 
@@ -76,12 +76,8 @@ class Ledger:
 
     def __init__(self, storage: Storage, plan: Plan) -> None:
         self.storage = storage
-        self.plan = plan
+        self.plan = plan  # a driver puts a larger one in its place when the study is extended
         self.schemas = schemas(plan.names)
-
-    def extend(self, plan: Plan) -> None:
-        """Go on with a plan that has more configurations."""
-        self.plan = plan
 
     def commit(self, *, runs: list[Row], points: dict[str, list[Any]], attempts: list[Row]) -> None:
         """Add rows for good: those of ``runs`` and ``attempts``, and columns of ``points``, with equal numbers of rows.
@@ -130,15 +126,15 @@ class Ledger:
         pending = {arm: bytearray(count) for arm, count in self.plan.planned().items()}
         found = Recovered(status=pending, set_aside=aside)
         committed: list[pa.ChunkedArray] = []
-        led: list[tuple[Arm, pa.Table]] = []  # runs that others follow
+        leaders: list[tuple[Arm, pa.Table]] = []  # runs that others follow
         for file in self.inputs("runs"):
             table = self.read(file, [*PLACE, "run_id", "status", *(f"{name}_final" for name in self.plan.names)])
             committed.append(table["run_id"])
             for arm in self.plan.arms:
                 runs = table.filter(pc.equal(table["arm"], arm.name))
                 np.frombuffer(found.status[arm.name], np.uint8)[self._indices(arm, runs)] = _codes(runs["status"])
-                led += [(arm, runs)] if self.plan.followers[arm.name] else []
-        for arm, runs in led:  # once the states of all their followers are known
+                leaders += [(arm, runs)] if self.plan.followers[arm.name] else []
+        for arm, runs in leaders:  # once the states of all their followers are known
             self._note_finals(arm, runs, found)
         self._note_attempts(pa.chunked_array(committed, pa.string()).combine_chunks(), found)
         return found

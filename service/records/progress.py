@@ -55,6 +55,11 @@ class StudyStatus:
         return sum(self.done.values())
 
     @property
+    def driven(self) -> bool:
+        """Whether a driver works on it now."""
+        return self.state in ("running", "paused")
+
+    @property
     def finished(self) -> bool:
         """Whether nothing more will happen by itself and nothing was cut short."""
         return self.state in ("completed", "cancelled")
@@ -133,7 +138,7 @@ def _status(storage: Storage) -> StudyStatus:
         )
     progress = parse(_Progress, content, f"{storage.uri}/{PROGRESS}")
     status = dataclasses.replace(progress.status, uri=storage.uri)  # a study may have been moved
-    if status.state in ("running", "paused") and not is_held(storage):
+    if status.driven and not is_held(storage):
         return dataclasses.replace(
             status, state="interrupted", runs_per_s=None, seconds_left=None, in_flight=0, actors=0
         )

@@ -12,9 +12,7 @@ class Arm:
 
     name: str  # as in specs and tables; part of what a run's id is a hash of
     tuned: bool = False  # whether outer steps change the hyperparameters during training
-    follows: str | None = (
-        None  # the arm whose runs' final hyperparameters its runs start from, each once that has ended
-    )
+    follows: str | None = None  # its runs wait for those of this arm, and start from their final hyperparameters
     on_grid: bool = False  # whether it has a run for each cell of the grid, in place of one for each configuration
     priority: int = 0  # of the arms that need not wait for others, the lowest starts first
 

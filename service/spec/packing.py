@@ -37,20 +37,12 @@ def pack_size_of(spec: StudySpec) -> int:
 def _automatic(spec: StudySpec) -> int:
     """The largest power of two that pays and fits half the memory; 1 on CPUs and 32 on GPUs for unknown networks."""
     gpus, memory = spec.execution.gpus_per_actor, spec.execution.memory_per_actor_gib
-    sizes = [_weights(spec, model.name, model.hidden) for model in spec.models]
     inputs = INPUTS.get(spec.data.name)
-    known = [size for size in sizes if size is not None]
-    if inputs is None or len(known) < len(sizes):
+    if inputs is None or any(model.name != "mlp" for model in spec.models):
         return 32 if gpus > 0 else 1
-    largest = max(known)
+    widths = [(inputs, *model.hidden, CLASSES) for model in spec.models]
+    largest = max(sum((a + 1) * b for a, b in itertools.pairwise(each)) for each in widths)  # weights and biases
     budget = (GPU_GIB * min(gpus, 1.0) if gpus > 0 else memory or CPU_GIB) * 2**30 / 2
     member = 4 * (COPIES * largest + BATCHES * spec.inner.batch_size * inputs)
     most = LARGEST_ON_A_GPU if gpus > 0 else min(LARGEST_ON_A_CPU, WEIGHTS_THAT_FILL_A_CORE // largest)
     return 1 << int(math.log2(max(1, min(most, budget // member))))
-
-
-def _weights(spec: StudySpec, name: str, hidden: tuple[int, ...]) -> int | None:
-    inputs = INPUTS.get(spec.data.name)
-    if name != "mlp" or inputs is None:
-        return None
-    return sum((a + 1) * b for a, b in itertools.pairwise((inputs, *hidden, CLASSES)))

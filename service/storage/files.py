@@ -42,7 +42,7 @@ def open_storage(uri: str | os.PathLike[str], *, tries: int = TRIES, first_delay
 
 
 class Storage:
-    """The files below one root. A name is a path relative to it, with ``/``.
+    """The files below one root: what :class:`service.storage.backend.Backend` offers, tried again, and more.
 
     Each operation is tried ``tries`` times, with delays that double from ``first_delay_s`` seconds; then it raises
     :class:`service.errors.StorageError`. A file that is missing is a FileNotFoundError, at once.
@@ -76,7 +76,6 @@ class Storage:
         return Storage(self._backend.child(name), tries=self._tries, first_delay_s=self._first_delay_s)
 
     def read(self, name: str) -> bytes:
-        """The content of a file."""
         return self._retry(f"read {name}", lambda: self._backend.read(name))
 
     def read_json(self, name: str) -> Any:
@@ -88,7 +87,6 @@ class Storage:
         return self._retry(f"read {name}", lambda: self._backend.open_input(name))
 
     def write(self, name: str, content: bytes | pa.Buffer, durable: bool = True) -> None:
-        """Put a file in place in one step, on disk for good if ``durable``."""
         self._retry(f"write {name}", lambda: self._backend.write(name, content, durable=durable))
 
     def write_json(self, name: str, values: object) -> None:
@@ -96,7 +94,6 @@ class Storage:
         self.write(name, json.dumps(values, indent=1).encode())
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write a file that must not exist yet; False if it does. See :attr:`creates_exclusively`."""
         return self._retry(f"create {name}", lambda: self._backend.create(name, content))
 
     @contextmanager
@@ -113,15 +110,12 @@ class Storage:
             raise
 
     def move(self, name: str, to: str) -> None:
-        """Rename a file; a file that has the name ``to`` is replaced."""
         self._retry(f"move {name} to {to}", lambda: self._backend.move(name, to))
 
     def delete(self, name: str) -> None:
-        """Delete a file; none there is fine."""
         self._retry(f"delete {name}", lambda: self._backend.delete(name))
 
     def exists(self, name: str) -> bool:
-        """Whether there is a file of this name."""
         return self._retry(f"look for {name}", lambda: self._backend.exists(name))
 
     def files(self, directory: str, suffix: str = "") -> list[str]:
@@ -138,11 +132,9 @@ class Storage:
         return sorted(self._retry(f"list {directory or self.uri}", lambda: self._backend.entries(directory)[1]))
 
     def nearest_directory(self) -> Path | None:
-        """The directory that is the root or the nearest one above it; None where directories are but parts of names."""
         return self._backend.nearest_directory()
 
     def remove_empty(self, keep: Path | None) -> None:
-        """Remove the root if no file is below it, and the empty directories above it, up to ``keep``, which stays."""
         self._backend.remove_empty(keep)
 
     def _retry(self, what: str, operation: Callable[[], T]) -> T:
