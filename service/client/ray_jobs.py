@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 DEFAULT_DASHBOARD_PORT = 8265
 REPLY_TIMEOUT_S = 10.0
 STUDY_KEY, HASH_KEY = "t1t2_study", "t1t2_study_hash"  # of the job's metadata
+ALIVE = ("PENDING", "RUNNING")  # of Ray's states of a job
 # Ray lets these win over an address given in code; here the address that the user typed wins.
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 TOKEN_SOURCES = "RAY_AUTH_TOKEN, in a file named by RAY_AUTH_TOKEN_PATH, or in ~/.ray/auth_token"
@@ -50,16 +51,14 @@ class DriverJob:
     @property
     def alive(self) -> bool:
         """Whether it may still do work."""
-        return self.status in ("PENDING", "RUNNING")
+        return self.status in ALIVE
 
 
 def auth_token(environ: Mapping[str, str] = os.environ) -> str | None:
     """The cluster's token, looked for where Ray looks: the variable, the file that it names, the default file.
 
     Ray's own client sends a token only where ``RAY_AUTH_MODE=token`` is set as well; here having one is enough.
-
-    Raises:
-        ClusterError: ``RAY_AUTH_TOKEN_PATH`` names a file that cannot be read.
+    Raises :class:`ClusterError` if ``RAY_AUTH_TOKEN_PATH`` names a file that cannot be read.
     """
     if token := environ.get("RAY_AUTH_TOKEN", "").strip():
         return token
@@ -77,11 +76,7 @@ def auth_token(environ: Mapping[str, str] = os.environ) -> str | None:
 
 
 def dashboard_url(address: str) -> str:
-    """``address`` as the dashboard's URL, with http and port 8265 where it names none.
-
-    Raises:
-        ClusterError: not an http(s) address of a host.
-    """
+    """``address`` as the dashboard's URL, with http and port 8265 where it names none; raises :class:`ClusterError`."""
     allowed = "must be the dashboard's address, http(s)://HOST[:PORT] (not the ray:// or GCS address)"
     try:
         parts = urlsplit(address if "://" in address else f"http://{address}")
@@ -98,8 +93,7 @@ def dashboard_url(address: str) -> str:
 def connect(address: str) -> JobSubmissionClient:
     """A client of the Jobs API at ``address``, after one request that proves address and token.
 
-    Raises:
-        ClusterError: nobody answers, the answer is not Ray's, or the token is missing or wrong.
+    Raises :class:`ClusterError` if nobody answers, the answer is not Ray's, or the token is missing or wrong.
     """
     url, token = dashboard_url(address), auth_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -156,20 +150,12 @@ def submit_driver(
     options: Sequence[str] = (),
     working_dir: Path | None = None,
 ) -> tuple[DriverJob, bool]:
-    """Start a driver of ``study`` on the cluster, or attach to the one that runs there.
+    """Start a driver of ``study`` on the cluster, or attach to the one that runs there. Says whether it is new.
 
-    Args:
-        study: The study's directory or URI, as the cluster sees it.
-        name: The study's name, from which the job's is made.
-        options: Further words of the command line, such as ``--actors 8``.
-        working_dir: A directory to send to the cluster, where driver and workers can import from it: it holds the
-            user's own modules, or a checkout where the cluster has the dependencies but not this distribution.
-
-    Returns:
-        The driver and whether it is new.
-
-    Raises:
-        ClusterError: the cluster refuses the job.
+    ``study`` is the directory or URI as the cluster sees it, ``name`` is the first part of the job's name, and
+    ``options`` are further words of the command line, such as ``--actors 8``. ``working_dir`` is a directory to send to
+    the cluster, where driver and workers can import from it: it holds the user's own modules, or a checkout where the
+    cluster has the dependencies but not this distribution. Raises :class:`ClusterError` if the cluster refuses the job.
     """
     known = find_driver(client, study, study_hash)
     if known is not None and known.alive:
@@ -194,14 +180,11 @@ def submit_driver(
 def check_alive(client: JobSubmissionClient, submission_id: str) -> bool:
     """Whether the driver still runs; False after a good end.
 
-    Raises:
-        ClusterError: it ended badly; the message is the driver's own last word.
+    After a bad one it raises :class:`ClusterError`, whose message is the last that the driver itself has said.
     """
     job = client.get_job_info(submission_id)
-    if str(job.status) in ("PENDING", "RUNNING"):
-        return True
-    if str(job.status) == "SUCCEEDED":
-        return False
+    if job.status in (*ALIVE, "SUCCEEDED"):
+        return job.status in ALIVE
     log = [line for line in client.get_job_logs(submission_id).splitlines() if line.strip()]
     told = [line.removeprefix("error: ") for line in log if line.startswith("error: ")] or log
     reason = told[-1] if told else job.message or "no reason given"

@@ -52,10 +52,6 @@ class StudyClient:
 
         The same spec again attaches; more configurations extend the study. Cluster and token are checked before
         anything is written, and a new study that the cluster refuses at once leaves nothing behind.
-
-        Raises:
-            StudyError: a bad spec, another study of that name (the differing keys are listed), a cluster that cannot be
-                reached or refuses, a storage that cannot be written.
         """
         if isinstance(spec, str | Path):
             spec = load_spec(spec)
@@ -76,11 +72,7 @@ class StudyClient:
         request(self.uri(name), "pause")
 
     def resume(self, name: str, *, actors: int | None = None) -> Submission:
-        """Go on with a paused study, or with one whose driver is gone: it gets a new one on the cluster.
-
-        Raises:
-            StudyError: there is no such study, or no driver runs and this client has no cluster's address.
-        """
+        """Go on with a paused study, or with one whose driver is gone: it gets a new one on the cluster."""
         uri = self.uri(name)
         status = read_status(uri)
         if status.driven:
@@ -116,8 +108,7 @@ class StudyClient:
     def wait(self, name: str, *, timeout_s: float | None = None, every_s: float = 2.0) -> StudyStatus:
         """The study's status once it is completed, cancelled, failed or interrupted (its driver is gone).
 
-        Raises:
-            TimeoutError: it still runs after ``timeout_s`` seconds.
+        Raises :class:`TimeoutError` if it still runs after ``timeout_s`` seconds.
         """
         start = time.monotonic()
         while True:

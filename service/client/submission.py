@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.client.lifecycle import create_study, discard_study
 from service.client.ray_jobs import ClusterError, check_alive, connect, find_driver, submit_driver
-from service.records.manifest import read_spec
-from service.records.progress import StudyStatus, read_status
+from service.errors import StorageError, StudyError
+from service.records.manifest import MANIFEST, Manifest, find_study, read_spec
+from service.records.progress import PROGRESS, StudyStatus, read_status
 from service.records.requests import request
+from service.spec.plan import make_plan
 from service.storage.files import open_storage
+from service.storage.lease import LEASE
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -64,6 +66,40 @@ def submit(
 def start_driver(uri: str, address: str, *, actors: int | None = None) -> Submission:
     """Give the study at ``uri`` a driver on the cluster at ``address``, where it has none."""
     return _ensure_driver(connect(address), uri, actors=actors)
+
+
+def create_study(spec: StudySpec, uri: str) -> bool:
+    """Write the ``study.json`` of a study that a driver elsewhere will run; False if the study is there already.
+
+    Neither the data nor the trainer are looked at: they may be at hand where the driver runs only. Raises
+    :class:`service.StudyError`, and leaves nothing behind, if another study or something else is there, or if the place
+    cannot be written.
+    """
+    storage = open_storage(uri, tries=2)
+    spec, manifest = find_study(spec, storage)
+    if manifest is not None:
+        return False
+    manifest = Manifest.of(make_plan(spec))
+    before = storage.nearest_directory()
+    try:
+        manifest.save(storage)
+    except StorageError as error:
+        storage.remove_empty(keep=before)
+        raise StudyError(f"{uri}: cannot be written ({error}); give a place where this user may write") from None
+    return True
+
+
+def discard_study(uri: str, keep: Path | None = None) -> None:
+    """Remove a study of which nothing has been trained, and empty directories above it up to ``keep``.
+
+    Raises :class:`service.StudyError` if it has results, which are never thrown away.
+    """
+    storage = open_storage(uri)
+    if any(storage.files(f"ledger/{table}") for table in ("runs", "attempts")) or storage.exists("runs.parquet"):
+        raise StudyError(f"{uri}: holds results; a study with results is not discarded")
+    for name in (LEASE, PROGRESS, *storage.files("events"), *storage.files("control"), MANIFEST):
+        storage.delete(name)
+    storage.remove_empty(keep)
 
 
 @contextmanager

@@ -91,10 +91,7 @@ def find_study(spec: StudySpec, storage: Storage) -> tuple[StudySpec, Manifest |
     """The spec to run in ``storage``, and the study's manifest; None where a new study may begin. Writes nothing.
 
     The spec is ``spec``, with as many configurations as the study has if they are more.
-
-    Raises:
-        AnotherStudyError: another study is there.
-        StudyError: something else is there, or it cannot be read.
+    Raises AnotherStudyError if another study is there, and StudyError if something else is, or it cannot be read.
     """
     spec = located(spec, "")
     try:
@@ -120,10 +117,8 @@ def find_study(spec: StudySpec, storage: Storage) -> tuple[StudySpec, Manifest |
 def read_study(uri: str) -> dict[str, Any]:
     """The content of ``study.json``.
 
-    Raises:
-        StudyNotFoundError: there is none.
-        NewerSchemaError: it was written by a newer version of this package.
-        StudyError: it is damaged, or the storage cannot be read.
+    Raises :class:`service.StudyError`: a StudyNotFoundError if there is none, a NewerSchemaError if a newer version of
+    this package wrote it; any other says that it is damaged, or that the storage cannot be read.
     """
     return _read(open_storage(uri))[1]
 

@@ -95,9 +95,8 @@ def read_in_flight(storage: Storage) -> Attempts | None:
 def read_status(uri: str) -> StudyStatus:
     """Where a study stands, from any machine that sees its storage.
 
-    Raises:
-        StudyNotFoundError: there is none.
-        StudyError: its ``study.json`` or ``progress.json`` is damaged or of a newer version.
+    Raises :class:`service.StudyError`: a StudyNotFoundError if there is none; any other says that its ``study.json`` or
+    ``progress.json`` is damaged or of a newer version.
     """
     return _status(open_storage(uri, tries=READER_TRIES))
 

@@ -15,8 +15,7 @@ T = TypeVar("T")
 def parse(kind: type[T], content: bytes, where: str) -> T:
     """The JSON object ``content`` of the file ``where`` as a ``kind``; keys that ``kind`` does not know are ignored.
 
-    Raises:
-        StudyError: it is no JSON, or lacks keys of ``kind``, or has values of other types.
+    Raises :class:`service.errors.StudyError` if it is no JSON, lacks keys of ``kind``, or has values of other types.
     """
     try:
         record: T = _adapter(kind).validate_json(content, strict=True)  # type: ignore[arg-type]  # a class is hashable

@@ -13,8 +13,7 @@ from trainers.errors import shortened
 def make_server(storage: str, host: str, port: int) -> ThreadingHTTPServer:
     """A server of the studies below ``storage`` that listens on ``host:port`` (port 0: any free one).
 
-    Raises:
-        StudyError: the address cannot be had, or the storage cannot be opened.
+    Raises :class:`service.StudyError` if the address cannot be had, or the storage cannot be opened.
     """
     list_studies(storage)
 

@@ -27,7 +27,7 @@ from service import (
     run_study,
     study_uri,
 )
-from service.client.lifecycle import create_study
+from service.client.submission import create_study
 from service.executors.base import Outcome
 from service.executors.serial import SerialExecutor
 from service.ledger.schema import SCHEMA_VERSION, schemas

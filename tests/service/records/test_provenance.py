@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from service import read_events, read_study
-from service.client.lifecycle import create_study
+from service.client.submission import create_study
 from service.records import provenance as module
 from service.records.provenance import provenance
 from tests.service.studies import run_serially, toy_spec

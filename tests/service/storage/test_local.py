@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service import ResourceError, StudyError, run_study
-from service.client.lifecycle import create_study
+from service.client.submission import create_study
 from service.executors.serial import SerialExecutor
 from service.storage.local import LocalDirectory
 from tests.service.storage.conformance import BackendConformance
