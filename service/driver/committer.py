@@ -10,8 +10,9 @@ from service.records.events import EventLog
 from service.records.progress import Attempts, StudyStatus, write_progress
 
 DELETERS = 16
-# More than this and the driver waits for its commit. On a disk a commit is work, which gains nothing from being put
-# off, while waiting rows are memory; in an object store it is mostly waiting, and larger batches are fewer of them.
+# With this many rows the driver waits for their commit. On a disk a commit takes computing time, so that nothing is
+# gained by putting it off, and rows that wait take memory. In an object store it mostly waits for replies, so that few
+# large commits are quicker.
 LOCAL_ROWS = 8_000
 REMOTE_ROWS = 50_000
 
@@ -62,7 +63,8 @@ class Committer:
         if batch.size:
             self._ledger.commit(runs=batch.runs, points=batch.points, attempts=batch.attempts)
             self._ledger.compact()
-        if batch.spent:  # one for each pack: one after the other, an object store would need longer than their training
+        # There is a checkpoint for each pack: to delete them one by one may take an object store longer than training.
+        if batch.spent:
             with ThreadPoolExecutor(DELETERS, thread_name_prefix="spent") as pool:
                 list(pool.map(self._ledger.storage.delete, batch.spent))
         self._log.flush()

@@ -109,7 +109,7 @@ class Driver:
             error=error,
         )
 
-    def abandoned(self) -> Attempts:
+    def at_stake(self) -> Attempts:
         """Run and attempt of all that would be lost if the driver died now."""
         return [*self._at_work(), *self._committer.uncommitted()]
 

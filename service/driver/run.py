@@ -147,7 +147,7 @@ class _Session:
             with suppress(OSError) if error else nullcontext():
                 storage = self.ledger.storage
                 last = storage.retrying(tries=1) if error else storage  # it may be what has failed
-                write_progress(last, status, self.driver.abandoned(), durable=True)
+                write_progress(last, status, self.driver.at_stake(), durable=True)
                 self.log.flush(last)
         if self.on_progress:
             self.on_progress(status)

@@ -84,7 +84,7 @@ class Scheduler:
         self.queue.push_followers(pack, [result.final for result in results])
 
     def _fail(self, outcome: Failed, batch: Batch) -> None:
-        """One run may have spoilt a larger pack, so that each of its runs goes on alone, with its whole budget."""
+        """A pack of several runs may have failed because of one: each is tried again by itself, and none is charged."""
         task = outcome.task
         batch.attempts += [attempt_row(outcome, run, "failed") for run in task.runs]
         for position, run in enumerate(task.runs):
@@ -95,7 +95,7 @@ class Scheduler:
                 self._give_up(task, position, outcome.error, batch)
 
     def _lose(self, outcome: Lost, batch: Batch) -> None:
-        """The pack goes on with a worker to itself. If it was the only one there, the loss may have been its doing."""
+        """The pack is tried again on a worker of its own. It is charged if nothing else can have caused the loss."""
         task, again = outcome.task, []
         self.lost += len(task.runs)
         batch.attempts += [attempt_row(outcome, run, "lost") for run in task.runs]
@@ -135,8 +135,8 @@ class Scheduler:
 
     def _end(self, task: Task, run_id: str, slot: int, state: RunState) -> None:
         self.states.end(task.pack, slot, state)
-        self._budget.forget(run_id)
-        self._attempts.pop(run_id, None)
+        if self._attempts.pop(run_id, None):  # only a run that had attempts can have been charged
+            self._budget.forget(run_id)
 
 
 def about(task: Task) -> dict[str, object]:

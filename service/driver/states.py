@@ -37,8 +37,9 @@ class RunStates:
 
     def take(self, pack: Pack) -> None:
         """The runs of ``pack`` are about to be trained."""
+        states, index = self._states[pack.arm.name], self._plan.index
         for slot in pack.slots:
-            self._states[pack.arm.name][self._plan.index(pack.model, slot)] = RunState.TAKEN
+            states[index(pack.model, slot)] = RunState.TAKEN
 
     def end(self, pack: Pack, slot: int, state: RunState) -> None:
         """Note how a run has ended."""

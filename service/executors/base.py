@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from trainers.records import Result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WorkerSetup:
     """All that a worker must know of its study."""
 

@@ -167,7 +167,7 @@ class RayExecutor:
         while self._queue and free:
             calls, _, number = free[0]
             if self._queue[0].alone and calls:
-                return  # it waits for an idle actor, and all that is queued behind it
+                return  # it waits for an idle actor, and so does all that is queued behind it
             actor = self._actors[number]
             actor.call(self._next_call(len(free)))
             if len(actor.calls) < most and actor.takes_calls:

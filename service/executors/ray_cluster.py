@@ -62,12 +62,12 @@ class Cluster:
         present = {node["NodeID"]: node for node in nodes if node["Alive"]}
         for key in present.keys() - self._nodes.keys():
             self._notice("node_added", present[key]["NodeManagerAddress"], {"node_id": key, **_resources(present[key])})
-        for key in self._nodes.keys() - present.keys():
+        gone = self._nodes.keys() - present.keys()
+        for key in gone:
             self._notice("node_lost", self._nodes[key]["NodeManagerAddress"], {"node_id": key})
         draining = set(global_state.get_draining_nodes()) & present.keys()
         for key in draining - self._leaving:
             self._notice("node_draining", present[key]["NodeManagerAddress"], {"node_id": key})
-        gone = self._nodes.keys() - present.keys()
         self._nodes, self._leaving = present, draining
         return draining | gone
 

@@ -75,7 +75,7 @@ def discard_shards(ledger: Ledger) -> None:
 
 
 def discard_tables(ledger: Ledger) -> None:
-    """Delete tables of which the manifest does not say that they are published: every row is still in the shards."""
+    """Delete what a publication has left that ended before the manifest named it: every row is still in the shards."""
     for table in TABLES:
         ledger.storage.delete(TableFile(table).path)
 

@@ -64,12 +64,8 @@ class Storage:
 
     def retrying(self, *, tries: int | None = None, on_retry: RetryListener | None = None) -> Storage:
         """The same files with another number of tries, or with a listener that is told before something is retried."""
-        return Storage(
-            self._backend,
-            tries=tries or self._tries,
-            first_delay_s=self._first_delay_s,
-            on_retry=on_retry or self._on_retry,
-        )
+        tries, on_retry = tries or self._tries, on_retry or self._on_retry
+        return Storage(self._backend, tries=tries, first_delay_s=self._first_delay_s, on_retry=on_retry)
 
     def child(self, name: str) -> Storage:
         """The files below the directory ``name``, without the listener."""

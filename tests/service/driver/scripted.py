@@ -29,7 +29,7 @@ class ScriptedExecutor:
     def __init__(self, spec: StudySpec, room: int = 2) -> None:
         self.tasks: list[Task] = []  # in flight, oldest first
         self.submitted: list[Task] = []
-        self._worker = Worker(WorkerSetup(spec.train_configs(), spec.trainer))
+        self._worker = Worker(WorkerSetup(configs=spec.train_configs(), trainer=spec.trainer))
         self._room = room
         self._ended: list[Outcome] = []
 

@@ -99,7 +99,7 @@ def test_a_driver_that_is_told_to_stop_records_what_was_in_flight(
     assert driver.run() == "interrupted"
     found = rows(open_storage(tmp_path), driver, "attempts")
     assert [(row["outcome"], row["error"]) for row in found] == [("lost", "the driver was told to stop")] * 2
-    assert driver.abandoned() == []
+    assert driver.at_stake() == []
 
 
 def test_a_paused_driver_takes_what_ends_and_hands_out_nothing(
@@ -148,6 +148,24 @@ def test_failed_runs_are_trained_again_by_request(tmp_path: Path, driver: Driver
     assert driver.status().failed == 0
     finish_all(driver, executor)
     assert driver.status().completed == 8
+
+
+def test_a_request_that_is_carried_out_twice_changes_nothing_more(
+    tmp_path: Path, driver: Driver, executor: ScriptedExecutor
+) -> None:
+    """As after a driver's death between a request's end and the deletion of its file."""
+    request(str(tmp_path), "extend", configurations=3)
+    driver.step()
+    task = executor.tasks[0]
+    for action in ("retry", "retry", "pause", "pause", "resume", "resume"):
+        request(str(tmp_path), action)  # type: ignore[arg-type]
+    storage = open_storage(tmp_path)
+    storage.write_json("control/0.json", {"action": "extend", "configurations": 3})
+    driver.step()
+    assert (driver.state, driver.plan.spec.configurations, executor.tasks[0]) == ("running", 3, task)
+    finish_all(driver, executor)
+    trained = [run.run_id for task in executor.submitted for run in task.runs]
+    assert len(trained) == len(set(trained)) == 11
 
 
 def test_an_outcome_of_a_task_that_is_not_in_flight_is_passed_over(driver: Driver, executor: ScriptedExecutor) -> None:

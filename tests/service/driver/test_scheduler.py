@@ -30,7 +30,7 @@ class Study:
             Recovered(status={arm: bytearray(count) for arm, count in plan.planned().items()}),
             EventLog(open_storage(tmp_path), self.events.append),
         )
-        self._worker = Worker(WorkerSetup(spec.train_configs(), spec.trainer))
+        self._worker = Worker(WorkerSetup(configs=spec.train_configs(), trainer=spec.trainer))
 
     def ask(self) -> Task:
         task = self.scheduler.ask()

@@ -30,7 +30,7 @@ def tasks_of(spec: StudySpec) -> list[Task]:
 
 
 def setup_of(spec: StudySpec) -> WorkerSetup:
-    return WorkerSetup(spec.train_configs(), spec.trainer, threads=1)
+    return WorkerSetup(configs=spec.train_configs(), trainer=spec.trainer, threads=1)
 
 
 def start(executor: Executor, spec: StudySpec) -> None:

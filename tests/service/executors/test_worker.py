@@ -45,7 +45,7 @@ def interrupted(config: Any, members: Any, **options: Any) -> Iterator[Record]:
 
 
 def worker(trainer: str, **values: Any) -> Worker:
-    return Worker(WorkerSetup(toy_spec().train_configs(), f"{__name__}:{trainer}", **values))
+    return Worker(WorkerSetup(configs=toy_spec().train_configs(), trainer=f"{__name__}:{trainer}", **values))
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_checkpoint_is_named_after_its_runs(job: Job) -> None:
 
 
 def test_data_that_are_not_the_studys_are_refused() -> None:
-    setup = WorkerSetup(toy_spec().train_configs(), data_hash="another")
+    setup = WorkerSetup(configs=toy_spec().train_configs(), data_hash="another")
     with pytest.raises(RuntimeError, match="the study's have another: every node must hold the same files"):
         Worker(setup).prepare()
 
