@@ -103,7 +103,7 @@ def test_merged_shards_are_merged_again(monkeypatch: pytest.MonkeyPatch) -> None
     ledger.compact()
     ledger.compact()
     assert [file.shard[0] for file in ledger.shards("runs")] == ["3"]
-    assert len(rows(ledger, "runs")) == 8
+    assert len(rows(ledger, "runs")) == ledger.rows("runs") == 8
 
 
 @pytest.mark.parametrize("after", range(12))  # moves and deletions, until the last
