@@ -83,21 +83,21 @@ class Storage:
         return self._retry(f"read {name}", lambda: self._backend.open_input(name))
 
     def write(self, name: str, content: bytes | pa.Buffer, durable: bool = True) -> None:
-        self._retry(f"write {name}", lambda: self._backend.write(name, content, durable=durable))
+        self._retry(f"write {name}", lambda: self._backend.write(name, content, durable=durable), is_new=True)
 
     def write_json(self, name: str, values: object) -> None:
         """Put a JSON file in place in one step."""
         self.write(name, json.dumps(values, indent=1).encode())
 
     def create(self, name: str, content: bytes) -> bool:
-        return self._retry(f"create {name}", lambda: self._backend.create(name, content))
+        return self._retry(f"create {name}", lambda: self._backend.create(name, content), is_new=True)
 
     @contextmanager
     def replacing(self, name: str) -> Iterator[pa.NativeFile]:
         """A stream for a large file that takes its place only when the block ends without an exception."""
         unfinished = temporary(name)
         try:
-            with self._retry(f"write {name}", lambda: self._backend.open_output(unfinished)) as file:
+            with self._retry(f"write {name}", lambda: self._backend.open_output(unfinished), is_new=True) as file:
                 yield file
             self.move(unfinished, name)
         except BaseException:
@@ -133,14 +133,15 @@ class Storage:
     def remove_empty(self, keep: Path | None) -> None:
         self._backend.remove_empty(keep)
 
-    def _retry(self, what: str, operation: Callable[[], T]) -> T:
+    def _retry(self, what: str, operation: Callable[[], T], *, is_new: bool = False) -> T:
+        """Where a new file is written, what is missing is its directory, which another process has just removed."""
         tries = 0
         while True:
             try:
                 return operation()
-            except FileNotFoundError:
-                raise
             except OSError as error:
+                if isinstance(error, FileNotFoundError) and not is_new:
+                    raise
                 tries += 1
                 if tries == self._tries:
                     raise StorageError(f"cannot {what} in {self.uri} after {tries} tries: {error}") from error

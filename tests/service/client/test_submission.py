@@ -87,6 +87,8 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StudyError, match="file"):
         create_study(LARGE, str(tmp_path / "file" / "toy"))
+    with pytest.raises(StudyError, match="/proc/toy: cannot be written"):
+        create_study(LARGE, "/proc/toy")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

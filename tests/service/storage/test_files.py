@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,20 @@ def test_a_missing_file_is_not_waited_for() -> None:
     with pytest.raises(FileNotFoundError):
         storage.read("absent")
     assert not told
+
+
+def test_a_directory_that_vanishes_while_a_file_is_written_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = Storage(Memory(), tries=2, first_delay_s=0.0)
+    write, vanished = Memory.write, [FileNotFoundError("the directory")]
+
+    def write_into_what_vanished(self: Memory, *arguments: Any, **options: Any) -> None:
+        if vanished:
+            raise vanished.pop()
+        write(self, *arguments, **options)
+
+    monkeypatch.setattr(Memory, "write", write_into_what_vanished)
+    storage.write("a/file", b"x")
+    assert storage.read("a/file") == b"x"
 
 
 def test_the_same_files_with_other_patience() -> None:
