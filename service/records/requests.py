@@ -6,7 +6,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -40,7 +40,7 @@ def request(uri: str, action: Action, **arguments: Any) -> None:
     storage.write_json(name, {"action": action, "from": f"{socket.gethostname()}:{os.getpid()}", **arguments})
 
 
-def take_requests(storage: Storage) -> Iterator[Request]:
+def take_requests(storage: Storage) -> Generator[Request, None, None]:
     """The requests that wait, oldest first. What is no request is passed over.
 
     The file of a request is deleted when the next one is asked for, so that a request is not lost with a driver that

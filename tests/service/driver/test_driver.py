@@ -158,7 +158,7 @@ def test_a_request_that_is_carried_out_twice_changes_nothing_more(
     driver.step()
     task = executor.tasks[0]
     for action in ("retry", "retry", "pause", "pause", "resume", "resume"):
-        request(str(tmp_path), action)  # type: ignore[arg-type]
+        request(str(tmp_path), action)
     storage = open_storage(tmp_path)
     storage.write_json("control/0.json", {"action": "extend", "configurations": 3})
     driver.step()
