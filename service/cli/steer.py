@@ -80,7 +80,7 @@ def _ask(study: str, action: Action, effect: str, as_json: bool, **arguments: in
     if as_json:
         print_json({"study": found.name, "uri": uri, "asked": action, **arguments, "driver_alive": found.driven})
         return
-    when = f"its driver ({found.driver}) does so within seconds" if found.driven else "when a driver runs again"
+    when = f"its driver ({found.driver}) does so within seconds" if found.driven else "the next driver does so"
     print(f"{found.name} {effect}; {when}")
     if can_wait and not found.driven:
         print(f"start one:  t1t2 resume {uri}")

@@ -75,7 +75,7 @@ def test_failed_runs_are_trained_again_when_asked(
     assert f"train the failed runs again:  t1t2 retry {out}\n" in capsys.readouterr().out
     assert main(["retry", str(out), *options]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines == ["toy trains its failed runs again; when a driver runs again", f"start one:  t1t2 resume {out}"]
+    assert lines == ["toy trains its failed runs again; the next driver does so", f"start one:  t1t2 resume {out}"]
     run_toy(out, **changes)
     attempts = pd.read_parquet(out / "attempts.parquet").groupby("run_id")["outcome"].agg(list)
     assert sorted(map(tuple, attempts)) == sorted(
@@ -89,7 +89,7 @@ def test_a_study_that_never_ran_and_one_that_ended_tell_what_to_do(
     run_toy(tmp_path / "toy", configurations=1)
     assert main(["extend", str(tmp_path / "toy"), "--configurations", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "toy has 2 configurations from now on; when a driver runs again"
+    assert lines[0] == "toy has 2 configurations from now on; the next driver does so"
     assert lines[1] == f"start one:  t1t2 resume {tmp_path / 'toy'}"
     assert main(["extend", str(tmp_path / "toy"), "--configurations", "0"]) == 2
     capsys.readouterr()
