@@ -43,7 +43,8 @@ def test_a_durable_file_is_on_the_disk_before_it_has_its_name(
         fsync(number)
 
     def noted_rename(old: str, new: str) -> None:
-        calls.append("replace")
+        if new == str(tmp_path / "file"):  # pytest itself renames what it compiles
+            calls.append("replace")
         rename(old, new)
 
     monkeypatch.setattr("os.fsync", noted_fsync)
