@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.trainers.hypergradients.by_hand import ByHand, assert_equal, checkpoint_at, differences, last_point
@@ -26,6 +26,8 @@ from trainers.hypergradients import one_step
     rate=st.floats(0.01, 1.0),
 )
 @settings(max_examples=40)
+@example(seed=0, hidden=(1, 1), activation="tanh", scope="tied", log10_l2=0.0, noise_std=0.0, rate=1.0)
+@example(seed=0, hidden=(1, 1), activation="relu", scope="tied", log10_l2=0.0, noise_std=0.0, rate=0.99)
 def test_one_step_equals_central_differences(
     seed: int,
     hidden: tuple[int, ...],
@@ -35,6 +37,8 @@ def test_one_step_equals_central_differences(
     noise_std: float,
     rate: float,
 ) -> None:
+    # With η 10^λ = 1 a weight without a gradient becomes 0: the kink of relu, where there is no derivative.
+    assume(activation == "tanh" or abs(1 - rate * 10**log10_l2) > 1e-3)
     box = HyperparameterConfig(log10_l2=Range(-6.0, 0.5, scope=scope), input_noise_std=Range(0.0, 1.0))
     config = small_config(hidden, activation, inner={"learning_rate": rate}, hyperparameters=box)
     problem = small_problem(config, seed)
