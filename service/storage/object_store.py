@@ -51,9 +51,11 @@ class ObjectStore:
         try:
             self._filesystem.move(self._path(name), self._path(to))
         except OSError:
-            if not self.exists(name):  # which not every store says by itself
+            if self.exists(name):
+                raise
+            if not self.exists(to):  # not every store says by itself that there is no such object
                 raise FileNotFoundError(name) from None
-            raise
+            # This try or the one before has moved it; what failed came after the old name was deleted.
 
     def delete(self, name: str) -> None:
         with suppress(FileNotFoundError):

@@ -22,11 +22,14 @@ class Quiet(WSGIRequestHandler):
 
 
 class FlakyS3:
-    """The server as a WSGI application. ``failures`` requests, from now on, are answered 500."""
+    """The server as a WSGI application. ``failures`` requests, from now on, are answered 500.
+
+    With ``failures_after_delete`` so many are answered 500 after the next object has been deleted.
+    """
 
     def __init__(self) -> None:
         self._app = DomainDispatcherApplication(create_backend_app)
-        self.failures = 0
+        self.failures = self.failures_after_delete = 0
         self.refused = 0
         self.url = ""
 
@@ -38,6 +41,8 @@ class FlakyS3:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start("500 Internal Server Error", [("Content-Type", "application/xml")])
             return [b"<Error><Code>InternalError</Code><Message>We encountered an internal error</Message></Error>"]
+        if environ["REQUEST_METHOD"] == "DELETE":
+            self.failures, self.failures_after_delete = self.failures_after_delete, 0
         return self._app(environ, start)  # type: ignore[no-any-return]
 
     def uri(self, path: str) -> str:

@@ -94,6 +94,20 @@ def test_a_store_that_answers_500_for_a_while_is_waited_for(store: FlakyS3, calm
 
 
 @pytest.mark.slow  # Arrow's own retries take seconds
+def test_a_move_that_fails_after_it_has_moved_is_done(store: FlakyS3) -> None:
+    storage = open_storage(store.uri("studies/toy"), first_delay_s=0.02)
+    storage.write("runs.parquet", b"old")
+    storage.write("new", b"new")
+    store.failures_after_delete = 45  # more than Arrow tries by itself
+
+    storage.move("new", "runs.parquet")
+
+    assert store.refused == 45
+    assert storage.read("runs.parquet") == b"new"
+    assert storage.files("") == ["runs.parquet"]
+
+
+@pytest.mark.slow  # Arrow's own retries take seconds
 def test_a_store_that_goes_on_failing_leaves_a_resumable_study(
     store: FlakyS3, calm: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
