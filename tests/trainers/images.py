@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tests.trainers.problems import ONE_STEP, PLAIN
+from tests.trainers.problems import ONE_STEP, PLAIN, random_split
 from trainers import Member, Point, Problem, TrainConfig, train
 from trainers.config import DataConfig, HyperparameterConfig, InnerConfig, ModelConfig, OuterConfig, Range
 from trainers.data.split import Split
@@ -23,22 +23,7 @@ ALL_KINDS = HyperparameterConfig(
 
 def image_split(seed: int = 0, shape: tuple[int, ...] = (1, 4, 4), classes: int = 3) -> Split:
     """Gaussian images with random labels."""
-    draw = np.random.default_rng(seed)
-    parts = [
-        (draw.normal(size=(n, *shape)).astype(np.float32), draw.integers(0, classes, n).astype(np.int64))
-        for n in (24, 13, 10)
-    ]
-    (t1_x, t1_y), (t2_x, t2_y), (test_x, test_y) = parts
-    return Split(
-        t1_x=t1_x,
-        t1_y=t1_y,
-        t2_x=t2_x,
-        t2_y=t2_y,
-        test_x=test_x,
-        test_y=test_y,
-        classes=classes,
-        data_hash=f"images-{seed}",
-    )
+    return random_split(seed, shape, classes)
 
 
 def image_config(

@@ -16,12 +16,12 @@ from trainers.problem import Problem, build_problem
 LN10 = 2.302585092994046
 
 
-def random_split(seed: int, sizes: tuple[int, int, int] = (24, 13, 10), features: int = 6, classes: int = 3) -> Split:
-    """Gaussian inputs with random labels."""
+def random_split(seed: int, shape: tuple[int, ...] = (6,), classes: int = 3) -> Split:
+    """Gaussian inputs of this shape with random labels."""
     draw = np.random.default_rng(seed)
     parts = [
-        (draw.normal(size=(n, features)).astype(np.float32), draw.integers(0, classes, n).astype(np.int64))
-        for n in sizes
+        (draw.normal(size=(n, *shape)).astype(np.float32), draw.integers(0, classes, n).astype(np.int64))
+        for n in (24, 13, 10)
     ]
     (t1_x, t1_y), (t2_x, t2_y), (test_x, test_y) = parts
     return Split(
