@@ -1,10 +1,10 @@
 """Settings of every test session."""
 
+import importlib.util
 import os
 import signal
 
 import pytest
-from hypothesis import settings
 
 # Here and in the processes that tests start, before matplotlib and Ray are imported:
 os.environ["MPLBACKEND"] = "Agg"
@@ -12,9 +12,12 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # tests speak to nobody outside thi
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts its background jobs
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the processes that tests interrupt would inherit it
 
-# The same examples on every machine and at every run; a shared machine may be slow, so no time limit for each example.
-settings.register_profile("deterministic", derandomize=True, deadline=None)
-settings.load_profile("deterministic")
+if importlib.util.find_spec("hypothesis"):  # the tests for a GPU do without it
+    from hypothesis import settings
+
+    # The same examples on every machine and run; a shared machine may be slow, so no time limit for each example.
+    settings.register_profile("deterministic", derandomize=True, deadline=None)
+    settings.load_profile("deterministic")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,8 +16,9 @@ from trainers.errors import ConfigError as ConfigError  # noqa: PLC0414 - users 
 from trainers.errors import shortened
 
 # "seed_literal" means the formulas as the slides write them. The name cannot change: the hash of a spec covers it.
-EstimatorName = Literal["t1t2", "t1t2_at_theta", "seed_literal", "neumann", "forward"]
+EstimatorName = Literal["t1t2", "t1t2_at_theta", "t1t2_lagged", "seed_literal", "neumann", "forward"]
 Schedule = Literal["constant", "linear", "cosine"]
+Kind = Literal["log10_l2", "input_noise_std", "hidden_noise_std", "label_smoothing", "custom"]  # of hyperparameter
 LOOK_UP = ":"  # "module:function" names something of the user's
 
 
@@ -82,20 +83,23 @@ class Range:
 
     ``coordinate``: ``variance`` moves the square of a noise's standard deviation n0, by dC2/dn0² = dC2/dn0 / (2 n0).
     At n0 = 0 this does not vanish, but dC2/dn0 does, because ε and -ε have one law: a noise of 0 would stay 0.
+    ``log_variance`` moves log(n0² + κ), κ = (high/2)², so that steps of one rate are finer where the noise is weak.
     """
 
     low: Annotated[float, "the lower end of the box"]
     high: Annotated[float, "the upper end of the box"]
     learning_rate: Annotated[float, at_least(0), "the learning rate of the outer steps at their start"] = 0.01
     scope: Annotated[Literal["tied", "layer", "group"], "which parts of the network share one value"] = "tied"
-    coordinate: Annotated[Literal["value", "variance"], "what outer steps add to: the value, or its square"] = "value"
+    coordinate: Annotated[
+        Literal["value", "variance", "log_variance"], "what outer steps add to: the value, its square, or a log of that"
+    ] = "value"
 
     def __post_init__(self) -> None:
         check(self, "hyperparameters")
         ends = [self.low, self.high]
         require(self.low < self.high, "hyperparameters: [low, high]", ends, "finite with low < high")
         within = self.coordinate == "value" or self.low >= 0
-        require(within, "hyperparameters.low", self.low, "at least 0 where coordinate = 'variance'")
+        require(within, "hyperparameters.low", self.low, f"at least 0 where coordinate = {self.coordinate!r}")
 
 
 SCOPES: dict[str, tuple[str, ...]] = {  # of the hyperparameters that do not have all three; custom ones are tied
@@ -110,10 +114,10 @@ class HyperparameterConfig:
     """The hyperparameters that a study tunes. ``None`` leaves one out (fixed at no effect)."""
 
     log10_l2: Annotated[Range | None, "λ of the L2 penalty Σ 10^λ θ²/2"] = field(
-        default_factory=lambda: Range(-5.5, -2.5, learning_rate=0.03)
+        default_factory=lambda: Range(-5.5, -2.5, learning_rate=0.06)
     )
     input_noise_std: Annotated[Range | None, "standard deviation of Gaussian noise on the inputs"] = field(
-        default_factory=lambda: Range(0.0, 0.8, learning_rate=0.01, coordinate="variance")
+        default_factory=lambda: Range(0.0, 0.8, learning_rate=0.03, coordinate="log_variance")
     )
     hidden_noise_std: Annotated[Range | None, "the same on the outputs of the hidden layers"] = None
     label_smoothing: Annotated[Range | None, "s in the targets (1 - s)·onehot + s/classes"] = None
@@ -182,6 +186,9 @@ class OuterConfig:
     anneal_fraction: Annotated[float, FRACTION, "the last fraction of the steps, over which they fall"] = 1.0
     warmup_steps: Annotated[int, at_least(0), "inner steps before the first outer step"] = 0
     batch_size: Annotated[int, at_least(0, "0: the whole of T2"), "T2 examples in an outer step"] = 100
+    carry: Annotated[
+        tuple[Kind, ...], "forward: the hyperparameters whose tangents are carried; one step tells the others'"
+    ] = ("input_noise_std", "hidden_noise_std", "label_smoothing", "custom")
     memory: Annotated[float, FRACTION, "forward: γ, the part of the tangent that each inner step keeps"] = 0.9995
     tangent_batch: Annotated[
         int,
@@ -191,7 +198,7 @@ class OuterConfig:
     tangent_every: Annotated[int, at_least(1), "forward: inner steps from one update of the tangent to the next"] = 3
     antithetic: Annotated[bool, "forward: take the tangent of each example's mean over ε and -ε"] = True
     averaging: Annotated[
-        float, FRACTION_BELOW_1, "forward: what running means of θ and tangent keep at each step; 0 for no means"
+        float, FRACTION_BELOW_1, "forward, t1t2_lagged: what running means keep at each step; 0 for no means"
     ] = 0.98
     look_back: Annotated[int, at_least(0), "neumann: the terms of the series after the first"] = 5
 

@@ -74,6 +74,18 @@ class Layout:
         """The columns of the noise on the inputs and on each hidden layer."""
         return self.input_noise, *self.hidden_noise
 
+    def columns_of(self, kinds: Sequence[str]) -> tuple[int, ...]:
+        """The columns of these kinds, each a key of ``HyperparameterConfig``, in order."""
+        noise = tuple(column for column in self.hidden_noise if column is not None)
+        table = {
+            "log10_l2": self.l2_columns,
+            "input_noise_std": () if self.input_noise is None else (self.input_noise,),
+            "hidden_noise_std": noise,
+            "label_smoothing": () if self.label_smoothing is None else (self.label_smoothing,),
+            "custom": tuple(column for column, _ in self.custom),
+        }
+        return tuple(sorted({column for kind in kinds for column in table[kind]}))
+
     @property
     def l2_columns(self) -> tuple[int, ...]:
         """The columns that are λs."""
@@ -165,7 +177,7 @@ def penalty_strengths(layout: Layout, h: Tensor) -> Tensor:
 def penalty_strength(layout: Layout, strengths: Tensor) -> Tensor:
     """10^{λ_j} for each entry of θ: [P, 1] where all entries share one λ (then it broadcasts), else [P, N].
 
-    ``strengths`` [P, K] are those of :func:`penalty_strengths`, here and below.
+    ``strengths`` [P, K] are those of :func:`penalty_strengths`, here and below, or whatever follows from them alone.
     """
     if len(set(layout.l2)) == 1:
         return strengths[:, :1]
@@ -184,12 +196,21 @@ def penalty_hypergradient(layout: Layout, strengths: Tensor, dots: Tensor) -> Te
     return out
 
 
-def penalty_direction(layout: Layout, strengths: Tensor, theta: Tensor, out: Tensor, factor: float = 1.0) -> None:
-    """Add ``factor`` · ∂_λ ∇θ Ω = ``factor`` · ln 10 · 10^{λ_g} θ_g to ``out`` [P, H, N], in place."""
+def penalty_direction(
+    layout: Layout, columns: tuple[int, ...], strengths: Tensor, theta: Tensor, out: Tensor, factor: float = 1.0
+) -> None:
+    """Add ``factor`` · ∂_λ ∇θ Ω = ``factor`` · ln 10 · 10^{λ_g} θ_g to ``out`` [P, H, N], in place.
+
+    Direction h belongs to the hyperparameter in column ``columns``[h].
+    """
     starts = [0, *itertools.accumulate(layout.sizes)]
     for column, tensors in _runs(layout):
+        if column not in columns:
+            continue
         entries = slice(starts[tensors.start], starts[tensors.stop])
-        out[:, column, entries].addcmul_(theta[:, entries], strengths[:, tensors.start, None], value=factor * LN10)
+        out[:, columns.index(column), entries].addcmul_(
+            theta[:, entries], strengths[:, tensors.start, None], value=factor * LN10
+        )
 
 
 def _runs(layout: Layout) -> Iterator[tuple[int, slice]]:

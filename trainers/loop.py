@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainers import memory
-from trainers.batches import Noise, Order
+from trainers.batches import Order
 from trainers.config import ConfigError, TrainConfig
 from trainers.hypergradients.base import Estimator, Move, Step, T2Batch, Values
 from trainers.hyperparameters import penalty_strength, penalty_strengths
+from trainers.noise import Noise
 from trainers.optimisers import inner, outer
 from trainers.problem import Problem
 from trainers.records import Checkpoint, Member, Point, Record, Result
@@ -81,58 +83,63 @@ class _Training:
         self.noise = Noise(seeds, problem.network.noise_shapes, config.inner.batch_size, state.theta)
         self.boxes = outer.boxes(problem.layout, config.hyperparameters.clamp, state.h)
         self.values = self._values()
+        self.trace: Any = None  # of the latest T1 batch
 
     @torch.no_grad()
     def advance(self, stop: int) -> Tensor:
         """Take the steps up to ``stop``, of which there is one at least; the loss of the last batch, [P]."""
         for _ in range(self.state.step, stop):
-            trace = self._step()
-        return self.problem.network.loss(trace)
+            self.trace = None  # its memory serves the next one, while it is in the processor's cache
+            self.trace = self._step()
+        return self.problem.network.loss(self.trace)
 
     def _step(self) -> Any:
         """Take an inner step, and the outer step where it is due. Returns the trace of the T1 batch."""
-        estimator, options = self.state.estimator, self.config.outer
-        step = self._linearise()
-        if estimator is None:
-            self._inner_step(step, keep_theta=False)
-            return step.trace
-        due = step.number > options.warmup_steps and step.number % options.every == 0
-        estimator.before_step(step)
-        move = self._inner_step(step, keep_theta=due)
-        estimator.after_step(step, move)
-        if due:
-            self._outer_step(estimator, step, move)
-        return step.trace
-
-    def _linearise(self) -> Step:
-        """Draw the next batch and its noise, and take the network's trace of it."""
-        state, values = self.state, self.values
+        state, options = self.state, self.config.outer
         x, y = self.t1.at(state.step)
         noise = self.noise.at(state.step)
-        trace = self.problem.network.linearise(state.theta, x, y, values.h, noise)
+        overwrite = not self.t1.is_whole
+        trace = self.problem.network.linearise(state.theta, x, y, self.values.h, noise, overwrite=overwrite)
         state.step += 1
-        return Step(
+        rate = inner.learning_rate(self.config.inner, state.step)
+        estimator = state.estimator
+        if estimator is None:
+            self._inner_step(trace, rate, keep_theta=False)
+            return trace
+        due = state.step > options.warmup_steps and state.step % options.every == 0
+        step = Step(
             number=state.step,
-            rate=inner.learning_rate(self.config.inner, state.step),
-            values=values,
+            rate=rate,
+            values=self.values,
             theta=state.theta,
-            x=x,
+            inputs=partial(self.t1.first, state.step - 1),
             y=y,
             noise=noise,
             trace=trace,
         )
+        estimator.before_step(step)
+        gradient = self._inner_step(trace, rate, keep_theta=due)
+        move = Move(theta=state.theta, gradient=gradient, optimiser=state.inner)
+        estimator.after_step(step, move)
+        if due:
+            self._outer_step(estimator, step, move)
+        return trace
 
-    def _inner_step(self, step: Step, keep_theta: bool) -> Move:
-        """Move θ: in place, or ``keep_theta`` for an outer step, which needs it, and its trace, as it was before."""
+    def _inner_step(self, trace: Any, rate: float, *, keep_theta: bool) -> Tensor | None:
+        """Move θ: in place, or ``keep_theta`` for an outer step, which needs it, and its trace, as it was before.
+
+        Returns the gradient [P, N]; None for SGD, which does not form it.
+        """
         network, state, sgd = self.problem.network, self.state, self.config.inner.optimiser == "sgd"
+        theta, strength = state.theta, self.values.strength
         if keep_theta:
-            state.theta = torch.empty_like(step.theta) if sgd else step.theta.clone()
+            state.theta = torch.empty_like(theta) if sgd else theta.clone()
         if sgd:
-            network.sgd_step(step.theta, step.trace, step.values.strength, step.rate, out=state.theta)
-            return Move(theta=state.theta, gradient=None, optimiser=state.inner)
-        g = network.gradient(step.trace).addcmul_(step.values.strength, step.theta)
-        inner.step(self.config.inner, state.theta, g, state.inner, rate=step.rate, count=step.number)
-        return Move(theta=state.theta, gradient=g, optimiser=state.inner)
+            network.sgd_step(theta, trace, strength, rate, out=state.theta)
+            return None
+        g = network.gradient(trace).addcmul_(strength, theta)
+        inner.step(self.config.inner, state.theta, g, state.inner, rate=rate, count=state.step)
+        return g
 
     def _outer_step(self, estimator: Estimator, step: Step, move: Move) -> None:
         """Move the hyperparameters, after an inner step."""

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from trainers.batches import noise_steps
 from trainers.config import ConfigError, TrainConfig
 from trainers.hypergradients import ESTIMATORS
+from trainers.noise import CACHED_NUMBERS, steps_at_once
 from trainers.optimisers.inner import STATE
 from trainers.problem import Problem
 
@@ -55,8 +55,9 @@ def member_bytes(problem: Problem, config: TrainConfig, online: bool) -> int:
         estimator = ESTIMATORS[outer.estimator].memory(problem.task(config))
     noise = sum(math.prod(shape) for shape in network.noise_shapes if shape is not None)
     numbers = copies * network.size + examples * network.example_size + estimator
-    numbers += noise_steps(problem.t1[0].device) * batch * noise
-    orders = 8 * (len(problem.t1[1]) + len(problem.t2[1]))
+    draws = (batch + 1) // 2 * noise * steps_at_once(CACHED_NUMBERS, problem.t1[0].device)
+    numbers += 2 * draws  # and the bits that they are made of
+    orders = 16 * (len(problem.t1[1]) + len(problem.t2[1]))
     return problem.t1[0].element_size() * numbers + orders
 
 

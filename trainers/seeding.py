@@ -9,8 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
-
-_MASK = (1 << 64) - 1
+from numpy.typing import NDArray
 
 
 class Stream(IntEnum):
@@ -30,17 +29,15 @@ def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:
 
 
 def stream_key(seed: int, stream: Stream, *position: int) -> int:
-    """A 64-bit key for :func:`step_seed`."""
+    """A 64-bit key for :func:`splitmix64`."""
     state = np.random.SeedSequence(seed, spawn_key=(int(stream), *position)).generate_state(1, np.uint64)
     return int(state[0])
 
 
-def step_seed(key: int, step: int) -> int:
-    """SplitMix64 (Steele, Lea and Flood, 2014) of ``key`` at ``step``: seeds a torch generator in about 1 µs.
-
-    torch's CPU generator keeps 32 bits of a seed; the mixing makes a collision an isolated step, not a shared run.
-    """
-    z = (key + (step + 1) * 0x9E3779B97F4A7C15) & _MASK
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
-    return z ^ (z >> 31)
+def splitmix64(key: NDArray[np.uint64] | np.uint64, position: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64 (Steele, Lea and Flood, 2014): the numbers at ``position``, from 0, of the sequence of a seed."""
+    with np.errstate(over="ignore"):
+        z = key + (position + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

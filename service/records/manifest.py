@@ -111,6 +111,13 @@ def find_study(spec: StudySpec, storage: Storage) -> tuple[StudySpec, Manifest |
             "directory, or the same spec. These keys differ:",
             differences(spec, stored),
         )
+    if manifest.study_hash != stored.hash:  # a setting has come since that affects results
+        commit = (manifest.provenance or {}).get("git_commit")
+        raise StudyError(
+            f"{storage.uri}: was begun by an earlier version of this package (git commit {commit}), in which the same "
+            "spec has other results. It can be read and reported, but only that version can go on with it; give a new "
+            "directory"
+        )
     return dataclasses.replace(spec, configurations=max(spec.configurations, stored.configurations)), manifest
 
 

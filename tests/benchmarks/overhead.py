@@ -1,12 +1,14 @@
 """What tuning by T1-T2 costs over plain training, beside a textbook loop and other libraries: ``make bench-overhead``.
 
 784-200-200-10 ReLU perceptron on 3,000 / 1,000 / 1,000 images of MNIST, batches of 100, SGD, one outer step in ten,
-λ and n0 tuned, one core. Every figure is the time of the training steps alone, without loading or evaluation.
+λ and n0 tuned, on one core or, with ``--device cuda``, on a GPU. Every figure is the time of the training steps alone,
+without loading or evaluation.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -18,6 +20,7 @@ from typing import Any
 import torch
 
 from tests.benchmarks import peers, textbook
+from tests.benchmarks.images import mnist
 from tests.benchmarks.measure import interleaved, machine, quotients, spread, write
 from trainers import Member, Problem, Result, TrainConfig, load_problem, train
 from trainers.config import DataConfig, InnerConfig, ModelConfig, OuterConfig
@@ -40,6 +43,7 @@ FLOOR_PRODUCTS = "floor: products of an ordinary step"
 FLOOR_NOISE = "floor: noise of an ordinary step"
 FLOOR_OUTER = "floor: products of one outer step"
 
+PEERS = {HIGHER: "higher", TORCHOPT: "torchopt"}  # rows by the library that they are of
 RATIOS = {
     "online_over_fixed": (ONLINE, FIXED),
     "online_over_textbook": (ONLINE, TEXTBOOK),
@@ -83,19 +87,27 @@ def theirs(
     """Microseconds a step of the textbook loop from the same initial weights, with that outer step."""
     torch.manual_seed(1)
     model = textbook.perceptron((problem.t1[0].shape[1], *config.model.hidden, problem.classes))
-    torch.nn.utils.vector_to_parameters(problem.network.initial(1).float(), model.parameters())
+    model.to(problem.t1[0].device)
+    torch.nn.utils.vector_to_parameters(problem.network.initial(1).to(problem.t1[0]), model.parameters())
     t1 = textbook.batches(*problem.t1, config.inner.batch_size)
     t2 = textbook.batches(*problem.t2, config.outer.batch_size)
     log10_l2, noise_std = HYPERPARAMETERS.values()
-    started = time.perf_counter()
+    started = finished_at(problem.t1[0].device)
     textbook.train(
         model, t1, t2, rate=config.inner.learning_rate, steps=config.inner.steps, log10_l2=log10_l2,
         noise_std=noise_std, outer_step=outer_step, every=config.outer.every, weight_decay=weight_decay,
     )  # fmt: skip
-    return (time.perf_counter() - started) / config.inner.steps * 1e6
+    return (finished_at(problem.t1[0].device) - started) / config.inner.steps * 1e6
 
 
-def floor(widths: tuple[int, ...], batch: int) -> dict[str, list[Callable[[], object]]]:
+def finished_at(device: torch.device) -> float:
+    """The time in seconds when the device has done what it was asked for so far; a GPU is asked ahead."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def floor(widths: tuple[int, ...], batch: int, device: torch.device) -> dict[str, list[Callable[[], object]]]:
     """Operations that a step cannot do without, each with memory of its own.
 
     Of an ordinary step the matrix products of a forward and a backward pass, and the noise. Of an outer step the
@@ -107,7 +119,8 @@ def floor(widths: tuple[int, ...], batch: int) -> dict[str, list[Callable[[], ob
     layers = list(pairwise(widths))
 
     def product(rows: int, inner: int, columns: int) -> Callable[[], object]:
-        a, b, out = torch.randn(rows, inner), torch.randn(inner, columns), torch.empty(rows, columns)
+        shapes = (rows, inner), (inner, columns), (rows, columns)
+        a, b, out = (torch.randn(shape, device=device) for shape in shapes)
         return lambda: torch.mm(a, b, out=out)
 
     forward = [product(batch, n, m) for n, m in layers]
@@ -118,23 +131,24 @@ def floor(widths: tuple[int, ...], batch: int) -> dict[str, list[Callable[[], ob
     noise = [product(batch, *layers[0]), product(batch, widths[0], batch)]
     return {
         FLOOR_PRODUCTS: [*forward, *back, *weights],
-        FLOOR_NOISE: [torch.empty(batch, widths[0]).normal_],
+        FLOOR_NOISE: [torch.empty(batch, widths[0], device=device).normal_],
         FLOOR_OUTER: [*forward, *back, *grams, *thin, *forward[1:], *back, *noise],
     }
 
 
-def repeated(operations: list[Callable[[], object]], times: int) -> float:
+def repeated(operations: list[Callable[[], object]], times: int, device: torch.device) -> float:
     """Microseconds that the operations together take, one after the other."""
-    started = time.perf_counter()
+    started = finished_at(device)
     for _ in range(times):
         for operation in operations:
             operation()
-    return (time.perf_counter() - started) / times * 1e6
+    return (finished_at(device) - started) / times * 1e6
 
 
-def measure(config: TrainConfig, repeats: int) -> dict[str, object]:
-    """All rows, the ratios and the floor."""
-    problem = load_problem(config)
+def measure(config: TrainConfig, repeats: int, device: str = "cpu") -> dict[str, object]:
+    """All rows, the ratios and the floor. Rows of libraries that are not installed are left out."""
+    problem = load_problem(config, device)
+    absent = [name for name in PEERS.values() if importlib.util.find_spec(name) is None]
     forward = replace(config, outer=OuterConfig(estimator="forward", every=OUTER_EVERY))
     # Its default carries the tangent on a part of the steps, and on a part of each batch.
     full = replace(forward, outer=replace(forward.outer, tangent_every=1, tangent_batch=0))
@@ -152,12 +166,15 @@ def measure(config: TrainConfig, repeats: int) -> dict[str, object]:
         TORCHOPT: lambda: theirs(problem, config, peers.torchopt_step),
     }
     widths = (problem.t1[0].shape[1], *config.model.hidden, problem.classes)
-    for part, operations in floor(widths, config.inner.batch_size).items():
-        arms[part] = partial(repeated, operations, config.inner.steps // 4 + 1)
+    for part, operations in floor(widths, config.inner.batch_size, problem.t1[0].device).items():
+        arms[part] = partial(repeated, operations, config.inner.steps // 4 + 1, problem.t1[0].device)
+    for row, library in PEERS.items():
+        if library in absent:
+            del arms[row]
     described = machine()
     interleaved(arms, 1)  # imports, allocator and caches
     times = interleaved(arms, repeats)
-    within = {name: quotients(times[a], times[b]) for name, (a, b) in RATIOS.items()}
+    within = {name: quotients(times[a], times[b]) for name, (a, b) in RATIOS.items() if {a, b} <= times.keys()}
     least = [1 + outer / OUTER_EVERY / fixed for outer, fixed in zip(times[FLOOR_OUTER], times[FIXED], strict=True)]
     within["floor_of_online_over_fixed"] = least
     return {
@@ -168,7 +185,10 @@ def measure(config: TrainConfig, repeats: int) -> dict[str, object]:
             "steps": config.inner.steps,
             "repeats": repeats,
             "forward": asdict(forward.outer),
+            "data": config.data.name,
+            "device": device,
         },
+        "not_installed": absent,
         "machine": described,
         "microseconds_per_step": {name: spread(values) for name, values in times.items()},
         "ratios": {name: spread(values)["median"] for name, values in within.items()},
@@ -187,6 +207,8 @@ def show(report: dict[str, Any]) -> None:
     print(f"\n{'ratio, within each repeat':44}{'median':>10}{'min':>10}{'max':>10}")
     for name, row in report["ratios_spread"].items():
         print(f"{name:44}{row['median']:10.3f}{row['min']:10.3f}{row['max']:10.3f}")
+    for library in report["not_installed"]:
+        print(f"{library}: not installed, so not measured")
 
 
 def main() -> None:
@@ -194,11 +216,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1000, help="inner steps of one timed training")
     parser.add_argument("--repeats", type=int, default=9, help="interleaved repeats of every row")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/overhead.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    data = DataConfig("mnist5k", t1_size=3000, t2_size=1000, test_size=1000)
-    report = measure(configuration(options.steps, data, hidden=(200, 200)), options.repeats)
+    report = measure(configuration(options.steps, mnist(), hidden=(200, 200)), options.repeats, options.device)
     show(report)
     write(options.out, report)
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from tests.benchmarks import textbook
+from tests.benchmarks.images import mnist
 from tests.benchmarks.measure import interleaved, machine, quotients, spread, write
 from trainers import ConfigError, Member, Point, Problem, TrainConfig, load_problem, train
 from trainers.config import DataConfig, EstimatorName, InnerConfig, ModelConfig, OuterConfig
@@ -39,7 +40,7 @@ def configuration(device: str, steps: int) -> TrainConfig:
     if device == "cpu":
         data, hidden = DataConfig("digits", t1_size=1000, t2_size=397, test_size=400), (64,)
     else:
-        data, hidden = DataConfig("mnist5k", t1_size=3000, t2_size=1000, test_size=1000), (200, 200)
+        data, hidden = mnist(), (200, 200)
     return TrainConfig(
         data=data,
         model=ModelConfig(hidden=hidden),

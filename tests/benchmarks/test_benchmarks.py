@@ -13,12 +13,16 @@ from typing import Any
 import pytest
 import torch
 
-from tests.benchmarks import measure, overhead, packing, peers, textbook
+from tests.benchmarks import images, measure, modules, overhead, packing, peers, textbook
+from tests.trainers.elsewhere import DEVICE, pretended_device
+from tests.trainers.images import image_config, image_split, last_point, small_cnn
 from tests.trainers.problems import small_config, small_problem
 from trainers import Member, Point, train
-from trainers.batches import Noise, Order
+from trainers.batches import Order
 from trainers.config import DataConfig, HyperparameterConfig, Range, TrainConfig
-from trainers.problem import Problem
+from trainers.data import load_split
+from trainers.noise import Noise, whole
+from trainers.problem import Problem, build_problem
 from trainers.seeding import Stream
 
 LIBRARIES = {"autograd": None, "higher": "higher", "torchopt": "torchopt"}
@@ -47,11 +51,11 @@ def test_all_compute_the_same_outer_step(name: str) -> None:
     model = textbook.perceptron((6, 5, 4, 3), torch.nn.Tanh).double()
     torch.nn.utils.vector_to_parameters(problem.network.initial(7), model.parameters())
     x, y = Order(*problem.t1, [7], Stream.T1_ORDER, 8).at(0)
-    (noise, *_) = Noise([7], problem.network.noise_shapes, 8, x).at(0)
-    assert noise is not None
+    (half, *_) = Noise([7], problem.network.noise_shapes, 8, x).at(0)
+    assert half is not None
     tuned = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in values.values()]
     t1, t2 = textbook.Batch(x[0], y[0]), textbook.Batch(*problem.t2)
-    gradients = outer_step(model, 0.3, t1, noise[0], t2, textbook.Hyperparameters(*tuned))
+    gradients = outer_step(model, 0.3, t1, whole(half, 8)[0], t2, textbook.Hyperparameters(*tuned))
 
     assert [float(g) for g in gradients] == pytest.approx(list(point.hypergradient.values()), rel=1e-9)
     assert textbook.evaluate(model, *problem.t2)[0] == pytest.approx(point.t2_loss, rel=1e-12)
@@ -138,6 +142,81 @@ def test_overhead_prints_and_writes_its_table(
     assert all(len(row["repeats"]) == 2 for row in report["microseconds_per_step"].values())
     printed = capsys.readouterr().out
     assert all(name in printed for name in [*report["microseconds_per_step"], *report["ratios"]])
+
+
+@pytest.fixture
+def small_and_without_peers(monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
+    """The setting of a short benchmark of overhead, as where the other libraries are not installed."""
+    monkeypatch.setattr(overhead, "PEERS", dict.fromkeys(overhead.PEERS, "no_such_library"))
+    data = DataConfig("tests.benchmarks.images:random_images", t1_size=200, t2_size=100, test_size=100)
+    return overhead.configuration(10, data, hidden=(8, 8))
+
+
+def test_libraries_that_are_not_installed_are_left_out_and_named(
+    small_and_without_peers: TrainConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report: dict[str, Any] = overhead.measure(small_and_without_peers, repeats=1)
+    assert not {overhead.HIGHER, overhead.TORCHOPT} & report["microseconds_per_step"].keys()
+    assert {"online_over_fixed", "online_over_textbook"} <= report["ratios"].keys()
+    assert not {"online_over_higher", "torchopt_over_textbook"} & report["ratios"].keys()
+    overhead.show(report)
+    assert "no_such_library: not installed" in capsys.readouterr().out
+
+
+def test_the_benchmarks_keep_to_one_device(
+    small_and_without_peers: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device that is only pretended, which refuses to be mixed with the CPU."""
+    config = small_and_without_peers
+    monkeypatch.setattr(packing, "configuration", lambda device, steps: config)
+    with pretended_device():
+        ratios = overhead.measure(config, repeats=1, device=DEVICE)["ratios"]
+        rates = packing.measure(DEVICE, steps=10, largest=2, repeats=1)["runs_per_second"]
+    assert isinstance(ratios, dict)
+    assert ratios["online_over_fixed"] > 0
+    assert all(list(by_size) == ["1", "2"] for kind, by_size in rates.items() if kind in packing.KINDS)
+
+
+def test_random_images_take_the_place_of_mnist_where_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert images.mnist().name == "mnist5k"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    absent = images.mnist()
+    monkeypatch.undo()
+    assert load_split(absent).t1_x.shape == load_split(images.mnist()).t1_x.shape == (3000, 1, 28, 28)
+
+
+def test_modules_prints_and_writes_its_table(
+    report_of: ReportOf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def small(steps: int, data: DataConfig, channels: tuple[int, ...]) -> TrainConfig:
+        small_data = replace(data, name="digits", t1_size=200, t2_size=100, test_size=100)
+        return configuration(steps, small_data, channels=(2, 3))
+
+    configuration = modules.configuration
+    monkeypatch.setattr(modules, "configuration", small)
+    report = report_of("modules", "--steps", "10", "--repeats", "2")
+    assert report["ratios"].keys() == modules.RATIOS.keys()
+    assert all(len(row["repeats"]) == 2 for row in report["microseconds_per_step"].values())
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in [*report["microseconds_per_step"], *report["ratios"]])
+
+
+def test_the_textbooks_convolutional_network_takes_the_same_outer_step() -> None:
+    """From one θ, batch and noise, in float64: the same θ', hypergradient and losses as ``trainers``."""
+    config = image_config(small_cnn(activation="relu"))
+    problem = build_problem(config, image_split())
+    values = {"log10_l2": -3.0, "input_noise_std": 0.4}
+    point = last_point(problem, config, values, online=True)
+    model = textbook.convolutional((1, 4, 4), (2, 3), 3).double()
+    torch.nn.utils.vector_to_parameters(problem.network.initial(7), model.parameters())
+    x, y = Order(*problem.t1, [7], Stream.T1_ORDER, 8).at(0)
+    (half, *_) = Noise([7], problem.network.noise_shapes, 8, x).at(0)
+    assert half is not None
+    tuned = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in values.values()]
+    t1, t2 = textbook.Batch(x[0], y[0]), textbook.Batch(*problem.t2)
+    gradients = textbook.autograd_step(model, 0.3, t1, whole(half, 8)[0], t2, textbook.Hyperparameters(*tuned))
+    assert [float(g) for g in gradients] == pytest.approx(list(point.hypergradient.values()), rel=1e-9)
+    assert textbook.evaluate(model, *problem.t2)[0] == pytest.approx(point.t2_loss, rel=1e-12)
 
 
 def test_packing_measures_every_size_and_says_what_it_could_not(

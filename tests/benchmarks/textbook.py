@@ -48,6 +48,16 @@ def perceptron(widths: tuple[int, ...], activation: type[nn.Module] = nn.ReLU) -
     return nn.Sequential(*layers[:-1])
 
 
+def convolutional(image: tuple[int, ...], channels: tuple[int, ...], classes: int) -> nn.Sequential:
+    """For images [channels, height, width], stages of a 3×3 convolution, ReLU and 2×2 maximum, then a linear layer."""
+    depth, height, width = image
+    layers: list[nn.Module] = []
+    for maps in channels:
+        layers += [nn.Conv2d(depth, maps, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        depth, height, width = maps, height // 2, width // 2
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(depth * height * width, classes))
+
+
 def batches(x: Tensor, y: Tensor, size: int) -> Iterator[Batch]:
     """Endless shuffled epochs; an incomplete last batch is left out."""
     while True:

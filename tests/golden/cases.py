@@ -22,7 +22,7 @@ from service.executors.serial import SerialExecutor
 from trainers import Checkpoint, Member, Point, Result, TrainConfig, boxes, load_problem, train
 from trainers.config import DataConfig, HyperparameterConfig, InnerConfig, ModelConfig, OuterConfig, Range
 
-ESTIMATORS = ("t1t2", "t1t2_at_theta", "seed_literal", "neumann", "forward")
+ESTIMATORS = ("t1t2", "t1t2_at_theta", "t1t2_lagged", "seed_literal", "neumann", "forward")
 OPTIMISERS = ("sgd", "momentum", "adam")
 STEPS = 12
 CHECKPOINT_AT = 8  # not a multiple of ``tangent_every`` nor of ``every``

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from tests.trainers.problems import ONE_STEP, PLAIN, random_split
 from trainers import Member, Point, Problem, TrainConfig, train
 from trainers.config import DataConfig, HyperparameterConfig, InnerConfig, ModelConfig, OuterConfig, Range
 from trainers.data.split import Split
+from trainers.networks.base import Network
 
 STEP = 1e-5  # of the central differences
 ALL_KINDS = HyperparameterConfig(
@@ -72,6 +75,67 @@ def differences(problem: Problem, config: TrainConfig, values: dict[str, float])
         moved = [values | {name: value + by} for by in (STEP, -STEP)]
         above, below = (last_point(problem, config, at, online=False).t2_loss for at in moved)
         out[name] = (above - below) / (2 * STEP)
+    return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What the methods of a network are called with, for P members on the T2 of a problem."""
+
+    theta: Tensor  # [P, N]
+    h: Tensor  # [P, H]
+    z: Tensor  # [P, H, N]
+    noise: list[Tensor | None]  # [P, M, ...] each
+
+    @classmethod
+    def drawn(cls, problem: Problem, members: int) -> Arguments:
+        """Normal directions and noise, and initial weights."""
+        draw, network, like = torch.Generator().manual_seed(0), problem.network, problem.t1[0].cpu()
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(members, *shape, generator=draw, dtype=like.dtype)
+
+        columns, rows = len(problem.layout.names), len(problem.t2[1])
+        return cls(
+            theta=torch.stack([network.initial(seed) for seed in range(members)]).to(like.dtype),
+            h=torch.rand(members, columns, generator=draw, dtype=like.dtype) / 2,
+            z=normal(columns, network.size),
+            noise=[None if shape is None else normal(rows, *shape) for shape in network.noise_shapes],
+        )
+
+    def of_member(self, place: int) -> Arguments:
+        """That one alone."""
+        one = slice(place, place + 1)
+        noise = [None if drawn is None else drawn[one] for drawn in self.noise]
+        return Arguments(theta=self.theta[one], h=self.h[one], z=self.z[one], noise=noise)
+
+    @torch.no_grad()
+    def outcomes(self, problem: Problem) -> list[Tensor]:
+        """What every method gives, each [P, ...], computed where the problem lies."""
+        network, (x, y), rate = problem.network, problem.t2, 0.1
+        theta, h, z = (tensor.to(x) for tensor in (self.theta, self.h, self.z))
+        xs, ys = x.expand(len(theta), *x.shape), y.expand(len(theta), -1)
+        trace = network.linearise(theta, xs, ys, h, [None if drawn is None else drawn.to(x) for drawn in self.noise])
+        clean, moved = network.linearise(theta, xs, ys), torch.empty_like(theta)
+        network.sgd_step(theta, trace, theta.new_full((len(theta), 1), 0.3), rate, out=moved)
+        return [
+            network.loss(trace),
+            network.loss(clean),
+            network.gradient(trace),
+            network.gradient(clean),
+            moved,
+            network.dots(theta, network.direction(z[:, 0])),
+            network.mixed_vjp(trace, network.direction(z[:, 0])),
+            tangent(network, trace, z, 6, h),
+            tangent(network, trace, z[:, :1], len(y), None),
+            *network.evaluate(theta, x, y),
+        ]
+
+
+def tangent(network: Network, trace: Any, z: Tensor, examples: int, direct: Tensor | None) -> Tensor:
+    """Of directions for every column."""
+    out = torch.full_like(z, torch.nan)
+    network.tangent(trace, z, examples, columns=tuple(range(z.shape[1])), direct=direct, out=out)
     return out
 
 

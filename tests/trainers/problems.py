@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.config import DataConfig, HyperparameterConfig, InnerConfig, ModelConfig, OuterConfig, Range, TrainConfig
+from trainers.config import (
+    DataConfig,
+    HyperparameterConfig,
+    InnerConfig,
+    Kind,
+    ModelConfig,
+    OuterConfig,
+    Range,
+    TrainConfig,
+)
 from trainers.data.split import Split
 from trainers.problem import Problem, build_problem
 
@@ -42,6 +51,7 @@ PLAIN: dict[str, Any] = {  # one exact step after each inner step, and no econom
     "every": 1,
     "batch_size": 0,
     "schedule": "constant",
+    "carry": get_args(Kind),
     "tangent_batch": 0,
     "tangent_every": 1,
     "antithetic": False,

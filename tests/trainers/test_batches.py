@@ -1,19 +1,14 @@
-"""The order of batches and the noise: functions of a member's seed and the step alone."""
+"""The order of batches: a function of a member's seed and the number of the batch alone."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from trainers.batches import Noise, Order
+from trainers.batches import Order
 from trainers.seeding import Stream
-
-LIKE = torch.zeros(1, dtype=torch.float64)
 
 
 def rows(seed: int, size: int, batch: int, numbers: range, stream: Stream = Stream.T1_ORDER) -> list[list[int]]:
@@ -76,75 +71,46 @@ def test_a_batch_of_everything_is_the_set_itself(batch: int) -> None:
     assert torch.equal(xs, torch.stack([x, x]))
     assert ys.tolist() == [list(range(12))] * 2
 
-
-def noise(seeds: list[int], shapes: list[tuple[int, ...] | None], batch: int = 4, like: Tensor = LIKE) -> Noise:
-    return Noise(seeds, shapes, batch, like)
-
-
-def drawn(source: Noise, step: int, site: int = 0) -> Tensor:
-    """The noise of a site that has some."""
-    epsilon = source.at(step)[site]
-    assert epsilon is not None
-    return epsilon
+    assert Order(x, torch.arange(12), [1, 2], Stream.T2_ORDER, batch).is_whole
+    assert not Order(x, torch.arange(12), [1, 2], Stream.T2_ORDER, 11).is_whole
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_noise_is_standard_normal(dtype: torch.dtype) -> None:
-    source = noise([3], [(50,)], 100, torch.zeros(1, dtype=dtype))
-    draws = torch.cat([drawn(source, step).flatten() for step in range(20)]).double()
-    count = len(draws)  # 100,000; five standard errors of each moment
-    assert abs(draws.mean()) < 5 / math.sqrt(count)
-    assert abs(draws.var() - 1) < 5 * math.sqrt(2 / count)
-    assert abs((draws**3).mean()) < 5 * math.sqrt(15 / count)
-    assert abs((draws**4).mean() - 3) < 5 * math.sqrt(96 / count)
-    assert drawn(source, 0).dtype == dtype
-
-
-def test_steps_sites_and_members_have_independent_noise() -> None:
-    source = noise([3, 4], [(60,), (60,)], 50)
-    draws = {
-        (member, site, step): drawn(source, step, site)[member].clone()
-        for step in (0, 1, 2)
-        for site in (0, 1)
-        for member in (0, 1)
-    }
-    for one, a in draws.items():
-        for other, b in draws.items():
-            correlation = float((a * b).mean())
-            if one == other:
-                assert correlation == pytest.approx(1, abs=0.2)
-            else:  # five standard errors of the mean of 3,000 products
-                assert abs(correlation) < 5 / math.sqrt(3000)
-    within = draws[0, 0, 0]
-    assert abs(float((within[:, 1:] * within[:, :-1]).mean())) < 5 / math.sqrt(2950)
-    assert abs(float((within[1:] * within[:-1]).mean())) < 5 / math.sqrt(2940)
-
-
-def test_noise_is_given_where_it_is_asked_for_and_shaped_like_the_examples() -> None:
-    first, second, third = noise([1, 2, 3], [None, (2, 3), (5,)]).at(0)
-    assert first is None
-    assert second is not None
-    assert second.shape == (3, 4, 2, 3)
-    assert third is not None
-    assert third.shape == (3, 4, 5)
-
-
-@given(steps=st.lists(st.integers(0, 10**9), min_size=1, max_size=6), seed=st.integers(0, 2**63 - 1))
+@given(
+    seed=st.integers(0, 1000),
+    numbers=st.lists(st.integers(0, 12), min_size=1, max_size=6),
+    batch=st.sampled_from([1, 3, 11]),
+)
 @settings(max_examples=30)
-def test_noise_depends_on_seed_site_and_step_alone(steps: list[int], seed: int) -> None:
-    """Not on the members beside, on their order, on what was drawn before, or on torch's own generator."""
-    pack = noise([seed, 1, 2], [(3,), (3,)])
-    for step in steps:
-        torch.rand(1)
-        wanted, found = pack.at(step)[1], noise([2, seed], [None, (3,)]).at(step)[1]
-        assert wanted is not None
-        assert found is not None
-        assert torch.equal(found[1], wanted[0])
-        assert torch.equal(found[0], wanted[2])
+def test_the_first_examples_are_those_of_the_batch_whatever_was_written_into_it(
+    seed: int, numbers: list[int], batch: int
+) -> None:
+    x, y = torch.randn(11, 2, 3, generator=torch.Generator().manual_seed(0)), torch.arange(11)
+    before = x.clone()
+    order = Order(x, y, [seed, seed + 1], Stream.T1_ORDER, batch)
+    for number in numbers:
+        drawn, labels = order.at(number)
+        if not order.is_whole:
+            drawn.fill_(7.0)
+        held = drawn.clone()
+        for examples in {1, (batch + 1) // 2, batch}:
+            first = order.first(number, examples)
+            assert first.shape == (2, examples, 2, 3)
+            assert torch.equal(first, x[labels[:, :examples]])
+        assert torch.equal(drawn, held)  # the batch stays valid
+        assert torch.equal(x, before)  # and the shared data are no one's to write into
 
 
-def test_drawing_leaves_the_generator_of_torch_alone() -> None:
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    noise([1], [(3,)]).at(0)
-    assert torch.equal(torch.get_rng_state(), before)
+def test_the_next_batch_is_made_in_the_memory_of_the_last() -> None:
+    """Between the steps of a small network, new memory would be the slower part."""
+    x, y = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)), torch.arange(30)
+    order = Order(x, y, [1, 2], Stream.T1_ORDER, 8)
+    places, all_labels = set(), []
+    for number in range(9):  # three epochs
+        drawn, labels = order.at(number)
+        places.add(drawn.data_ptr())
+        all_labels.append((labels, labels.clone()))
+        assert torch.equal(drawn, x[labels])
+        drawn.zero_()
+    assert len(places) == 1
+    assert all(torch.equal(labels, were) for labels, were in all_labels)  # labels stay
+    assert not {x.data_ptr()} & places

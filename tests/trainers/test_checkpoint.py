@@ -41,7 +41,7 @@ def problem_of(estimator: str, inner: str, outer: dict[str, object] | None = Non
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
-@pytest.mark.parametrize("estimator", ["t1t2", "t1t2_at_theta", "seed_literal", "neumann", "forward"])
+@pytest.mark.parametrize("estimator", ["t1t2", "t1t2_at_theta", "t1t2_lagged", "seed_literal", "neumann", "forward"])
 def test_a_training_goes_on_bit_for_bit_from_whatever_step(estimator: str, optimiser: str) -> None:
     problem, config = problem_of(estimator, optimiser)
     whole = run(problem, config, MEMBERS, checkpoint_every=1)

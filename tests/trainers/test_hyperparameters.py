@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import replace
@@ -104,18 +105,20 @@ def test_the_penalty_is_that_of_the_slides(scope: str, seed: int) -> None:
                 omega = omega + 10 ** h[member, column] * part.square().sum() / 2
     zero = 0 * (theta.square().sum() + (theta.sum() * h.sum()))  # everything is used, if only like this
     (gradient,) = torch.autograd.grad(omega + zero, theta, create_graph=True)
-    values, columns = h.detach(), len(layout.names)
-    directions = torch.zeros(2, columns, size, dtype=torch.float64)
-    strengths = penalty_strengths(layout, values)
-    penalty_direction(layout, strengths, theta.detach(), directions)
+    strengths = penalty_strengths(layout, h.detach())
     torch.testing.assert_close(penalty_strength(layout, strengths) * theta.detach(), gradient.detach())
     (wanted,) = torch.autograd.grad((gradient * w).sum(), h)
     dots = torch.stack([(w * theta.detach())[:, p.start : p.stop].sum(1) for p in PARAMETERS], 1)
     torch.testing.assert_close(penalty_hypergradient(layout, strengths, dots), wanted)
-    torch.testing.assert_close(torch.einsum("phn,pn->ph", directions, w), wanted)
+    every = range(len(layout.names))
+    for columns in [(), *itertools.permutations(every, 1), *itertools.permutations(every, 2), tuple(every)]:
+        directions = torch.ones(2, len(columns), size, dtype=torch.float64)
+        penalty_direction(layout, columns, strengths, theta.detach(), directions, 0.5)
+        added = torch.einsum("phn,pn->ph", directions - 1, w)
+        torch.testing.assert_close(added, 0.5 * wanted[:, list(columns)])
 
 
-@pytest.mark.parametrize("estimator", ["t1t2", "t1t2_at_theta", "neumann"])
+@pytest.mark.parametrize("estimator", ["t1t2", "t1t2_at_theta", "t1t2_lagged", "neumann"])
 @pytest.mark.parametrize(("dtype", "value"), [("float32", 50.0), ("float64", 400.0)])
 def test_a_large_value_of_another_hyperparameter_is_no_exponent(
     dtype: Literal["float32", "float64"], value: float, estimator: str

@@ -19,12 +19,15 @@ from hypothesis import strategies as st
 from tests.trainers.problems import ALL_KINDS, LN10, cross_entropy, small_config, small_problem
 from tests.trainers.runs import TUNED, assert_close, bits, checkpoints, of_member, points, results, run
 from trainers import ConfigError, Member, Point, Problem, TrainConfig, train
-from trainers.batches import Noise, Order
-from trainers.config import HyperparameterConfig, Range
+from trainers.batches import Order
+from trainers.config import EstimatorName, HyperparameterConfig, Range
+from trainers.hypergradients import ESTIMATORS as KINDS_OF_ESTIMATOR
+from trainers.hypergradients.base import Move, Step, T2Batch
+from trainers.noise import Noise, whole
 from trainers.records import Record
 from trainers.seeding import Stream
 
-ESTIMATORS = ["t1t2", "t1t2_at_theta", "seed_literal", "neumann", "forward"]
+ESTIMATORS = ["t1t2", "t1t2_at_theta", "t1t2_lagged", "seed_literal", "neumann", "forward"]
 ROOT = Path(__file__).parents[2]
 
 
@@ -153,7 +156,7 @@ def test_records_measure_the_clean_losses_of_the_weights_they_belong_to(online: 
             (x, y), (epsilon, *_) = order.at(point.step - 1), noise.at(point.step - 1)
             assert epsilon is not None
             std = saved[point.step - 2].tensors["h"][point.member, 1] if point.step > 1 else TUNED["input_noise_std"]
-            x = x[point.member] + std * epsilon[point.member]
+            x = x[point.member] + std * whole(epsilon, 8)[point.member]
             loss = cross_entropy(thetas[point.step - 1][point.member], shapes, x, y[point.member])
             assert point.t1_loss == pytest.approx(float(loss), rel=1e-12)
     for result in results(records):
@@ -165,6 +168,44 @@ def test_records_measure_the_clean_losses_of_the_weights_they_belong_to(online: 
         for found, (x, y) in ((result.t2_error, problem.t2), (result.test_error, problem.test)):
             wrong = sum(int(answer(theta, shapes, row) != label) for row, label in zip(x, y, strict=True))
             assert found == pytest.approx(wrong / len(y), rel=1e-12)
+
+
+@pytest.mark.parametrize("batch", [7, 8, 24])
+@pytest.mark.parametrize("estimator", ["t1t2", "forward"])
+def test_a_steps_inputs_are_clean_and_shared_data_are_never_written_into(
+    batch: int, estimator: EstimatorName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network writes its noise into a batch that is a copy; 24 examples are the whole set, which is none."""
+    config = small_config(inner={"steps": 8, "batch_size": batch}, outer={"estimator": estimator, "every": 2})
+    problem = small_problem(config)
+    order = Order(*problem.t1, [1, 2], Stream.T1_ORDER, batch)
+    before = [part.clone() for part in (*problem.t1, *problem.t2, *problem.test)]
+    seen = []
+
+    class Watching(KINDS_OF_ESTIMATOR[estimator]):  # type: ignore[misc, valid-type]
+        def before_step(self, step: Step) -> None:
+            x, y = order.at(step.number - 1)
+            for examples in (1, 4, batch):
+                assert torch.equal(step.inputs(examples), x[:, :examples])
+            assert torch.equal(step.y, y)
+            noisy = step.trace.inputs[0]
+            epsilon = step.noise[0]
+            assert epsilon is not None
+            torch.testing.assert_close(noisy, x + 0.3 * whole(epsilon, batch), rtol=1e-12, atol=1e-12)
+            seen.append(step.number)
+            super().before_step(step)
+
+        def hypergradient(self, step: Step, move: Move, t2: T2Batch) -> torch.Tensor:
+            x, _ = order.at(step.number - 1)
+            found: torch.Tensor = super().hypergradient(step, move, t2)
+            assert torch.equal(step.inputs(batch), x)  # after the outer step too
+            return found * 0
+
+    monkeypatch.setitem(KINDS_OF_ESTIMATOR, estimator, Watching)
+    run(problem, config, [Member(1, TUNED), Member(2, TUNED)])
+    assert seen == list(range(1, 9))
+    after = (*problem.t1, *problem.t2, *problem.test)
+    assert all(torch.equal(was, part) for was, part in zip(before, after, strict=True))
 
 
 def test_each_outer_step_takes_the_next_batch_of_t2() -> None:

@@ -6,14 +6,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.seeding import Stream, generator, step_seed, stream_key
+from trainers.seeding import Stream, generator, splitmix64, stream_key
 
 
 def test_streams_keep_their_numbers() -> None:
     assert {s.name: s.value for s in Stream} == {"WEIGHTS": 0, "T1_ORDER": 1, "T2_ORDER": 2, "NOISE": 3, "SLIDES": 4}
 
 
-def test_step_seeds_are_splitmix64() -> None:
+def test_splitmix64_is_the_published_one() -> None:
     """The reference outputs of splitmix64.c (Vigna) for the seed 1234567."""
     published = [
         6457827717110365317,
@@ -22,19 +22,27 @@ def test_step_seeds_are_splitmix64() -> None:
         4593380528125082431,
         16408922859458223821,
     ]
-    assert [step_seed(1234567, step) for step in range(5)] == published
+    found = splitmix64(np.uint64(1234567), np.arange(5, dtype=np.uint64))
+    assert found.dtype == np.uint64
+    assert found.tolist() == published
 
 
-@given(key=st.integers(0, 2**64 - 1), start=st.integers(0, 2**40))
-def test_step_seeds_are_64_bits_and_differ_from_step_to_step(key: int, start: int) -> None:
-    seeds = [step_seed(key, step) for step in range(start, start + 50)]
-    assert len(set(seeds)) == 50
-    assert all(0 <= seed < 2**64 for seed in seeds)
+@given(keys=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=3), start=st.integers(0, 2**63))
+def test_splitmix64_is_the_same_by_pythons_integers_for_all_keys_and_positions_at_once(
+    keys: list[int], start: int
+) -> None:
+    positions = np.uint64(start) + np.arange(20, dtype=np.uint64)
+    found = splitmix64(np.array(keys, dtype=np.uint64)[:, None], positions)
+    assert found.tolist() == [[by_integers(key, start + i) for i in range(20)] for key in keys]
+    assert all(len(set(row)) == 20 for row in found.tolist())  # a bijection of the position
 
 
-def test_a_hundred_thousand_steps_hardly_ever_share_the_32_bits_that_torch_keeps() -> None:
-    kept = np.array([step_seed(7, step) & 0xFFFFFFFF for step in range(100_000)])
-    assert 100_000 - len(np.unique(kept)) <= 6  # 100,000² / 2³³ = 1.2 pairs are expected by chance
+def by_integers(key: int, position: int) -> int:
+    mask = 2**64 - 1
+    z = key + (position + 1) * 0x9E3779B97F4A7C15 & mask
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+    return z ^ z >> 31
 
 
 def test_numbers_of_a_seed_are_those_of_earlier_releases() -> None:

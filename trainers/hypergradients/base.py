@@ -12,6 +12,7 @@ penalty. The estimators differ in where v is taken and in how much of the past o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -51,7 +52,7 @@ class Step:
     rate: float  # η1
     values: Values
     theta: Tensor  # [P, N]; an inner step moves it in place, unless an outer step follows
-    x: Tensor  # [P, B, ...]
+    inputs: Callable[[int], Tensor]  # x of the first m examples, [P, m, ...], without noise
     y: Tensor  # [P, B]
     noise: Draws
     trace: Any  # the network's, of this batch at ``theta``
@@ -82,7 +83,7 @@ class Estimator(ABC):
     its own state. It treats the members apart, so that one that diverges disturbs no other.
     """
 
-    needs_tangents: ClassVar[bool] = False  # whether it calls ``Network.tangent`` or ``Network.sgd_step_tangent``
+    needs_tangents: ClassVar[bool] = False  # whether it calls ``Network.tangent``
 
     def __init__(self, task: Task, *, seeds: tuple[int, ...], theta: Tensor, h: Tensor) -> None:
         self.task, self.seeds = task, seeds

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from trainers.hypergradients.base import Estimator, Move, Step, T2Batch, Task
-from trainers.hyperparameters import penalty_direction
+from trainers.hypergradients.one_step import mean_weight, sensitivity
+from trainers.hyperparameters import penalty_direction, penalty_hypergradient
+from trainers.networks.base import Descent
+from trainers.noise import whole
 from trainers.optimisers import inner, outer
 
 
 class Forward(Estimator):
-    """<∇θ C2(θ'), z> with z = dθ'/dh carried along the whole training.
+    """<∇θ C2(θ'), z> with z = dθ'/dh carried along the whole training, and one step for what is not worth carrying.
 
     z ← (I - S ∇²C1~) γ z - S ∂_h g at every inner step: γ = 0 is ``t1t2``, γ = 1 the derivative of the unrolled
     training. Assumes of γ < 1 only that what h did 1/(1-γ) steps ago no longer matters.
@@ -27,7 +31,11 @@ class Forward(Estimator):
     cancels then; it has mean zero, but does not vanish with n0 as the rest does. z is carried for the coordinate c of
     the outer step; for c = n0² what each step adds, ∂_n0 g / (2 n0), then stays finite down to n0 = 0.
 
-    With ``averaging``, v is taken at the running mean of θ', and multiplied with the running mean of z.
+    With ``averaging``, v is taken at the running mean of θ', and multiplied with the running mean of z. Both means are
+    of the θ' and z at the outer steps.
+
+    Hyperparameters that ``carry`` does not name take the derivative through one step, as in ``t1t2``; with
+    ``averaging``, v and, for λ, θ too are those at the mean.
     """
 
     needs_tangents: ClassVar[bool] = True
@@ -36,7 +44,9 @@ class Forward(Estimator):
         super().__init__(task, seeds=seeds, theta=theta, h=h)
         config = task.config
         self.boxes = outer.boxes(task.layout, config.hyperparameters.clamp, h)
-        self.z = theta.new_zeros(len(theta), h.shape[1], theta.shape[1])  # dθ'/dc
+        self.columns = _carried(task)
+        self.others = [column for column in range(h.shape[1]) if column not in self.columns]
+        self.z = theta.new_zeros(len(theta), len(self.columns), theta.shape[1])  # dθ'/dc
         self.z_state = inner.initial_state(config.inner, self.z)  # the tangent of the optimiser's state
         self.z_dot: Tensor | None = None  # dg/dc, between the beginning and the end of a step
         self.average = {"theta": theta.clone(), "z": self.z.clone()} if config.outer.averaging else {}
@@ -44,40 +54,42 @@ class Forward(Estimator):
     @classmethod
     def memory(cls, task: Task) -> int:
         """The tangents of θ and of the optimiser's state, temporaries, means, and the examples that carry them."""
-        config, columns = task.config, len(task.layout.names)
-        copies = columns * (2 + 2 * len(inner.STATE[config.inner.optimiser]))
-        copies += 1 + columns if config.outer.averaging else 0
+        config, directions = task.config, len(_carried(task))
+        copies = directions * (2 + 2 * len(inner.STATE[config.inner.optimiser]))
+        copies += 1 + directions if config.outer.averaging else 0
         rows = _examples(task) * (2 if config.outer.antithetic else 1)
-        return copies * task.network.size + columns * rows * task.network.example_size
+        return copies * task.network.size + directions * rows * task.network.example_size
 
     def tensors(self) -> dict[str, Tensor]:
         states = {f"z_state.{name}": value for name, value in self.z_state.items()}
-        return {"z": self.z} | states | {f"average.{name}": value for name, value in self.average.items()}
+        means = {f"average.{name}": value for name, value in self.average.items()}
+        return {"z": self.z} | states | means
 
     def before_step(self, step: Step) -> None:
         """Carry z through a step of SGD, which needs no gradient. For the others take dg/dc, before θ changes."""
-        config, network, values = self.task.config, self.task.network, step.values
-        if step.number % config.outer.tangent_every:
+        config, layout, values = self.task.config, self.task.layout, step.values
+        if step.number % config.outer.tangent_every or not self.columns:
             return
         trace, rows = self._carrier(step)
+        tangent = partial(
+            self.task.network.tangent, trace, self.z, rows, columns=self.columns, direct=values.slopes[:, self.columns]
+        )
         fade = config.outer.memory**config.outer.tangent_every
         if config.inner.optimiser == "sgd":
-            network.sgd_step_tangent(
-                trace, self.z, rows, direct=values.slopes, strengths=values.strengths, fade=fade, rate=step.rate
-            )
-            penalty_direction(self.task.layout, values.strengths, step.theta, self.z, -step.rate)
+            keep = fade * (1 - step.rate * values.strengths)
+            tangent(out=self.z, beta=keep, alpha=-step.rate, fade=fade)
+            penalty_direction(layout, self.columns, values.strengths, step.theta, self.z, -step.rate)
         else:
             for fading in (self.z, *self.z_state.values()):
                 fading.mul_(fade)
-            self.z_dot = network.tangent(trace, self.z, rows, values.slopes)
+            self.z_dot = torch.empty_like(self.z)
+            tangent(out=self.z_dot)
             self.z_dot.addcmul_(values.strength.unsqueeze(1), self.z)
-            penalty_direction(self.task.layout, values.strengths, step.theta, self.z_dot)
+            penalty_direction(layout, self.columns, values.strengths, step.theta, self.z_dot)
 
     def after_step(self, step: Step, move: Move) -> None:
-        """Carry z through a step of momentum or Adam, and update the running means."""
-        config, every = self.task.config, self.task.config.outer.tangent_every
-        if step.number % every:
-            return
+        """Carry z through a step of momentum or Adam, and update the running means where an outer step is due."""
+        config = self.task.config
         if self.z_dot is not None and move.gradient is not None:
             inner.tangent(
                 config.inner,
@@ -90,25 +102,42 @@ class Forward(Estimator):
                 count=step.number,
             )
             self.z_dot = None
-        if self.average:
-            weight = max(1 - config.outer.averaging**every, every / step.number)  # the plain mean at first
+        if self.average and step.number % config.outer.every == 0:
+            weight = mean_weight(self.task, step)
             self.average["theta"].lerp_(move.theta, weight)
             self.average["z"].lerp_(self.z, weight)
 
     def hypergradient(self, step: Step, move: Move, t2: T2Batch) -> Tensor:
-        network, z = self.task.network, self.average.get("z", self.z)
-        v = network.gradient(network.linearise(self.average.get("theta", move.theta), t2.x, t2.y))
-        return torch.einsum("pn,phn->ph", v, z) / step.values.slopes
+        network, layout, strengths = self.task.network, self.task.layout, step.values.strengths
+        theta, z = self.average.get("theta", move.theta), self.average.get("z", self.z)
+        trace = network.linearise(theta, t2.x, t2.y)
+        v = network.scaled_gradient(trace, 1.0)
+        out = theta.new_zeros(len(theta), len(layout.names))
+        for direction, column in enumerate(self.columns):
+            out[:, column] = network.dots(z[:, direction], v).sum(1) / step.values.slopes[:, column]
+        if self.others:
+            w = network.scaled_gradient(trace, sensitivity(self.task, step, move))
+            dots = network.dots(theta, w, Descent(strengths=strengths)) if self.average else network.dots(step.theta, w)
+            penalty = penalty_hypergradient(layout, strengths, dots)
+            rest = set(self.others) - set(layout.l2_columns)
+            one_step = penalty + network.mixed_vjp(step.trace, w) if rest else penalty
+            out[:, self.others] = -one_step[:, self.others]
+        return out
 
     def _carrier(self, step: Step) -> tuple[Any, int]:
         """The trace that z is carried with, and how many of its rows."""
         rows = _examples(self.task)
         if not self.task.config.outer.antithetic:
             return step.trace, rows
-        few = [None if e is None else e[:, :rows] for e in step.noise]
+        few = [None if e is None else whole(e, rows) for e in step.noise]
         h = outer.raised(self.boxes, step.values.exact).to(step.theta)
-        trace = self.task.network.linearise(step.theta, step.x[:, :rows], step.y[:, :rows], h, few, mirrored=True)
+        trace = self.task.network.linearise(step.theta, step.inputs(rows), step.y[:, :rows], h, few, mirrored=True)
         return trace, 2 * rows
+
+
+def _carried(task: Task) -> tuple[int, ...]:
+    """The columns of the hyperparameters whose tangents are carried."""
+    return task.layout.columns_of(task.config.outer.carry)
 
 
 def _examples(task: Task) -> int:

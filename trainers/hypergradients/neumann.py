@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from trainers.hypergradients.base import Estimator, Move, Step, T2Batch, Task
@@ -30,7 +31,8 @@ class Neumann(Estimator):
         total = p.clone()
         for _ in range(self.task.config.outer.look_back):
             sp = scale * p
-            hvp = network.tangent(step.trace, sp.unsqueeze(1), step.y.shape[1], None).squeeze(1)
+            hvp = torch.empty_like(sp)
+            network.tangent(step.trace, sp.unsqueeze(1), step.y.shape[1], out=hvp.unsqueeze(1))
             p = p - hvp.addcmul_(step.values.strength, sp)
             total += p
         return negative_mixed_vjp(self.task, step, network.direction(scale * total))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from trainers.hypergradients.base import Estimator, Move, Step, T2Batch, Task
@@ -38,6 +39,42 @@ class T1T2AtTheta(Estimator):
         trace = network.linearise(step.theta, t2.x, t2.y)
         w = network.scaled_gradient(trace, sensitivity(self.task, step, move))
         return negative_mixed_vjp(self.task, step, w, Descent(strengths=step.values.strengths))
+
+
+class T1T2Lagged(Estimator):
+    """The same with the v of the outer step before: ∇θ C2 at the running mean of θ' at the outer steps.
+
+    That v does not depend on the noise of the present step. So, like :class:`T1T2AtTheta`, it leaves out that a noisier
+    gradient is paid for at once; and the mean of θ' has less of the noise of the latest steps than θ. The first outer
+    step has no other before it, and takes its own v.
+    """
+
+    def __init__(self, task: Task, *, seeds: tuple[int, ...], theta: Tensor, h: Tensor) -> None:
+        super().__init__(task, seeds=seeds, theta=theta, h=h)
+        self.v, self.mean = torch.zeros_like(theta), theta.clone()
+
+    @classmethod
+    def memory(cls, task: Task) -> int:
+        """Both v, the mean and S v."""
+        return 4 * task.network.size
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"v": self.v, "average.theta": self.mean}
+
+    def hypergradient(self, step: Step, move: Move, t2: T2Batch) -> Tensor:
+        network = self.task.network
+        self.mean.lerp_(move.theta, mean_weight(self.task, step))
+        v = network.gradient(network.linearise(self.mean, t2.x, t2.y))
+        w = network.direction(sensitivity(self.task, step, move) * (self.v if t2.number > 1 else v))
+        out = negative_mixed_vjp(self.task, step, w)
+        self.v.copy_(v)
+        return out
+
+
+def mean_weight(task: Task, step: Step) -> float:
+    """How much the present θ' counts in a running mean that is updated at the outer steps; at first the plain mean."""
+    config = task.config.outer
+    return max(1 - config.averaging**config.every, config.every / step.number)
 
 
 def sensitivity(task: Task, step: Step, move: Move) -> Tensor | float:

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from trainers.hyperparameters import Parameter
 
-Draws = Sequence[Tensor | None]  # ε [P, B, ...] of each noise site; None where there is no noise
+# ε [P, M, ...] of each noise site, M ≤ B: the examples of a batch beyond the first M take -ε, in their order. None
+# where there is no noise.
+Draws = Sequence[Tensor | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +48,21 @@ class Network(Protocol):
         """θ of one member, [N] in float64."""
 
     def linearise(
-        self, theta: Tensor, x: Tensor, y: Tensor, h: Tensor | None = None, noise: Draws = (), mirrored: bool = False
+        self,
+        theta: Tensor,
+        x: Tensor,
+        y: Tensor,
+        h: Tensor | None = None,
+        noise: Draws = (),
+        *,
+        mirrored: bool = False,
+        overwrite: bool = False,
     ) -> Any:
         """The trace of one batch at θ [P, N]: inputs x [P, B, ...], labels y [P, B].
 
         ``h`` [P, H] are the hyperparameters. Without them and ``noise`` the batch is clean. ``mirrored`` takes each
-        example a second time, with -ε; such a trace has 2 B rows and serves for tangents only.
+        example a second time, with -ε, and wants the ε of every one; such a trace has 2 B rows and serves for tangents
+        only. ``overwrite`` allows that x is written into.
         """
 
     def loss(self, trace: Any) -> Tensor:
@@ -75,17 +86,26 @@ class Network(Protocol):
     def mixed_vjp(self, trace: Any, w: Any) -> Tensor:
         """<w, ∂_h ∇θ C> for each hyperparameter but the λs, [P, H]."""
 
-    def tangent(self, trace: Any, z: Tensor, examples: int, direct: Tensor | None) -> Tensor:
-        """∇²θ C z_h + ``direct``_h ∂_h ∇θ C for each of H directions z [P, H, N].
-
-        Taken on the first ``examples`` of the batch, an unbiased estimate of its mean. ``direct`` [P, H] weighs the
-        second term, which the λs lack here; without it these are Hessian-vector products, of any number H.
-        """
-
-    def sgd_step_tangent(
-        self, trace: Any, z: Tensor, examples: int, *, direct: Tensor, strengths: Tensor, fade: float, rate: float
+    def tangent(
+        self,
+        trace: Any,
+        z: Tensor,
+        examples: int,
+        *,
+        columns: tuple[int, ...] = (),
+        direct: Tensor | None = None,
+        out: Tensor,
+        beta: Tensor | float = 0.0,
+        alpha: float = 1.0,
+        fade: float = 1.0,
     ) -> None:
-        """z ← (I - η (∇²θ C + s)) ``fade`` z - η ``direct`` ∂_h ∇θ C in place; s by parameter tensor, [P, K]."""
+        """``out`` ← ``beta`` ``out`` + ``alpha`` (∇²θ C ``fade`` z_h + ``direct``_h ∂_h ∇θ C), for H directions z.
+
+        z and ``out``, which may be z, are [P, H, N]; ``beta`` is a number or [P, K], one for each parameter tensor.
+        Taken on the first ``examples`` of the batch, an unbiased estimate of its mean. Direction h belongs to the
+        hyperparameter in column ``columns``[h]. ``direct`` [P, H] weighs the second term, which the λs lack here;
+        without it these are Hessian-vector products, of any number H, and ``columns`` say nothing.
+        """
 
     def evaluate(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Clean mean cross-entropy and error on shared data x [M, ...], y [M]: two tensors [P]."""

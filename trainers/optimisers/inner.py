@@ -1,6 +1,6 @@
 """The inner optimisers: their rate, θ' = θ - u(g) of momentum and Adam, and how u moves with the gradient g.
 
-Plain SGD needs no gradient as a whole: ``Network.sgd_step`` and ``Network.sgd_step_tangent`` make its steps.
+Plain SGD needs no gradient as a whole: ``Network.sgd_step`` makes its steps.
 
 Every function is elementwise on tensors [P, N]. ``sensitivity`` is ∂u/∂g, the diagonal that stands between a change of
 the gradient and a change of θ' in a one-step hypergradient; ``tangent`` carries dθ/dh through the optimiser, its state

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from service import StudyError
 from service.executors.base import Failed, Finished, Trained, WorkerSetup
@@ -33,8 +34,6 @@ def silent(config: Any, members: Any, **options: Any) -> Iterator[Record]:
 
 def interrupted(config: Any, members: Any, **options: Any) -> Iterator[Record]:
     """Fails after a checkpoint, unless it goes on from one."""
-    import torch
-
     points = list(train(config, members, online=False))
     if options["resume"] is None:
         yield points[0]
@@ -53,6 +52,16 @@ def job() -> Job:
     """The first pack of two online runs."""
     spec = toy_spec(execution={"runs_per_actor": 2})
     return job_of(next(task for task in tasks_of(spec) if task.pack.arm.tuned))
+
+
+@pytest.mark.parametrize(("device", "rounded"), [("cuda", False), ("cpu", True)])
+def test_on_a_gpu_the_factors_of_convolutions_keep_all_their_digits(
+    device: str, rounded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever torch's own default is; the setting can be made and read without a GPU."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    worker("noting", device=device).prepare()
+    assert torch.backends.cudnn.allow_tf32 is rounded
 
 
 def test_a_job_says_whether_the_hyperparameters_are_tuned(job: Job) -> None:

@@ -120,6 +120,14 @@ def test_where_a_study_may_run(manifest: Manifest) -> None:
         find_study(toy_spec(seed=6), storage)
 
 
+def test_a_study_of_an_earlier_version_with_other_results_is_not_gone_on_with(manifest: Manifest) -> None:
+    """Its spec had another hash then. Half of its runs would be of one law and half of another."""
+    storage = Storage(Memory())
+    dataclasses.replace(manifest, study_hash="0" * 64).save(storage)
+    with pytest.raises(StudyError, match=r"was begun by an earlier version .* but only that version can go on with it"):
+        find_study(toy_spec(), storage)
+
+
 def test_a_place_with_something_else_is_refused(tmp_path: Path) -> None:
     for name in ("a", "b", "c", "d"):
         (tmp_path / name).write_text("")

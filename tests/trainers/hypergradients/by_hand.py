@@ -7,7 +7,8 @@ import torch
 
 from tests.trainers.problems import LN10, cross_entropy, penalised_loss
 from trainers import Checkpoint, Member, Point, Problem, TrainConfig, train
-from trainers.batches import Noise, Order
+from trainers.batches import Order
+from trainers.noise import Noise, whole
 from trainers.seeding import Stream
 
 STEP = 1e-5  # of the central differences
@@ -61,9 +62,9 @@ class ByHand:
         self.shapes = [p.shape for p in problem.network.parameters]
         self.theta = problem.network.initial(7).requires_grad_()
         x, y = Order(*problem.t1, [7], Stream.T1_ORDER, 8).at(0)
-        (noise, *_) = Noise([7], problem.network.noise_shapes, 8, self.theta).at(0)
-        assert noise is not None
-        self.x, self.y, self.noise = x[0], y[0], noise[0]
+        (half, *_) = Noise([7], problem.network.noise_shapes, 8, self.theta).at(0)
+        assert half is not None
+        self.x, self.y, self.noise = x[0], y[0], whole(half, 8)[0]
         self.t2 = problem.t2
         self.lam = torch.full((len(self.shapes),), values["log10_l2"], dtype=torch.float64)
         self.std = torch.tensor(values["input_noise_std"], dtype=torch.float64, requires_grad=True)

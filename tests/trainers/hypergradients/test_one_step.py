@@ -5,15 +5,23 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
+import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.trainers.hypergradients.by_hand import ByHand, assert_equal, checkpoint_at, differences, last_point
-from tests.trainers.problems import ALL_KINDS, small_config, small_problem
-from tests.trainers.runs import TUNED, assert_close, bits, run
+from tests.trainers.problems import ALL_KINDS, cross_entropy, penalised_loss, small_config, small_problem
+from tests.trainers.runs import TUNED, assert_close, bits, checkpoints, points, run
 from trainers import Member
+from trainers.batches import Order
 from trainers.config import HyperparameterConfig, Range
 from trainers.hypergradients import one_step
+from trainers.noise import Noise, whole
+from trainers.seeding import Stream
+
+STILL = HyperparameterConfig(
+    log10_l2=Range(-5.5, -2.5, learning_rate=0.0), input_noise_std=Range(0.0, 0.8, learning_rate=0.0)
+)
 
 
 @given(
@@ -101,3 +109,33 @@ def test_a_step_is_undone_only_where_that_loses_no_digits(
     products = run(problem, config, [Member(1, TUNED)])
     assert_close(found, products, rel=1e-9, abs_=1e-12)
     assert (bits(found) == bits(products)) != undone
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.7])
+def test_the_lagged_estimator_takes_v_at_the_mean_of_the_outer_step_before(averaging: float) -> None:
+    """- η <v, ∂_h ∇θ C1~> by autograd; the first outer step has no other before it."""
+    outer = {"estimator": "t1t2_lagged", "every": 2, "averaging": averaging}
+    config = small_config(inner={"steps": 6}, outer=outer, hyperparameters=STILL)
+    problem = small_problem(config)
+    records = run(problem, config, [Member(7, TUNED)], checkpoint_every=1)
+    thetas = [problem.network.initial(7), *(saved.tensors["theta"][0] for saved in checkpoints(records))]
+    shapes, mean = [p.shape for p in problem.network.parameters], thetas[0]
+    order, noise = (
+        Order(*problem.t1, [7], Stream.T1_ORDER, config.inner.batch_size),
+        Noise([7], problem.network.noise_shapes, config.inner.batch_size, thetas[0]),
+    )
+    before = None
+    for count in (2, 4):
+        mean = mean + max(1 - averaging**2, 2 / count) * (thetas[count] - mean)
+        where = mean.clone().requires_grad_()
+        (v,) = torch.autograd.grad(cross_entropy(where, shapes, *problem.t2), where)
+        (x, y), (epsilon, *_) = order.at(count - 1), noise.at(count - 1)
+        assert epsilon is not None
+        theta = thetas[count - 1].clone().requires_grad_()
+        h = torch.tensor(list(TUNED.values()), dtype=torch.float64, requires_grad=True)
+        loss = penalised_loss(theta, shapes, x[0], y[0], whole(epsilon, len(y[0]))[0], h[0].expand(len(shapes)), h[1])
+        (g,) = torch.autograd.grad(loss, theta, create_graph=True)
+        (wanted,) = torch.autograd.grad(-config.inner.learning_rate * (v if before is None else before) @ g, h)
+        found = points(records)[count].hypergradient
+        assert_equal(found, dict(zip(found, wanted.tolist(), strict=True)), rel=1e-9)
+        before = v

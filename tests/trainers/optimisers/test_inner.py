@@ -14,8 +14,9 @@ from torch import Tensor
 from tests.trainers.problems import penalised_loss, small_config, small_problem
 from tests.trainers.runs import TUNED, checkpoints, run
 from trainers import Member
-from trainers.batches import Noise, Order
+from trainers.batches import Order
 from trainers.config import InnerConfig
+from trainers.noise import Noise, whole
 from trainers.optimisers.inner import initial_state, learning_rate, sensitivity, step, tangent
 from trainers.seeding import Stream
 
@@ -98,7 +99,7 @@ def test_a_fixed_training_is_what_torch_makes_of_the_same_batches_noise_and_pena
         (x, y), (epsilon, *_) = order.at(done), noise.at(done)
         assert epsilon is not None
         reference.zero_grad()
-        penalised_loss(theirs, shapes, x[0], y[0], epsilon[0], lam, std).backward()
+        penalised_loss(theirs, shapes, x[0], y[0], whole(epsilon, 8)[0], lam, std).backward()
         reference.param_groups[0]["lr"] = 0.05 * factor(schedule, 0.5, done, 13)
         reference.step()
         torch.testing.assert_close(checkpoint.tensors["theta"][0], theirs.detach(), rtol=1e-11, atol=1e-12)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -118,6 +118,27 @@ def test_in_the_variance_coordinate_the_step_is_along_the_derivative_by_the_vari
     assert found**2 == pytest.approx(min(wanted, 16.0), rel=1e-12, abs=1e-15)
 
 
+@given(value=st.floats(0.0, 0.8), slope=st.floats(-20, 20))
+def test_in_the_log_variance_coordinate_the_step_is_along_the_derivative_by_the_logarithm(
+    value: float, slope: float
+) -> None:
+    """dC2/dlog(n0² + κ) = dC2/dn0 (n0² + κ) / (2 n0), κ = (high/2)², n0 a sixteenth of the top at least."""
+    box = Range(0.0, 4.0, learning_rate=0.1, coordinate="log_variance")
+    found = one_step(box, "input_noise_std", value, slope, clamp=True)
+    c = math.log(value**2 + 4.0) - 0.1 * slope * (value**2 + 4.0) / (2 * max(value, 0.25))
+    wanted = max(math.exp(c) - 4.0, 0.0)
+    assert found**2 == pytest.approx(min(wanted, 16.0), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("coordinate", ["value", "variance", "log_variance"])
+@given(value=st.floats(1e-9, 0.8))
+def test_a_step_of_0_leaves_every_value_as_it_is_to_the_last_bit(
+    coordinate: Literal["value", "variance", "log_variance"], value: float
+) -> None:
+    box = Range(0.0, 0.8, learning_rate=0.1, coordinate=coordinate)
+    assert one_step(box, "input_noise_std", value, 0.0, clamp=True) == value
+
+
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
 def test_a_training_clamps_at_the_edges_of_the_box_exactly(optimiser: str) -> None:
     tight = HyperparameterConfig(
@@ -146,7 +167,9 @@ def test_a_start_outside_the_box_is_kept_by_a_fixed_training_and_clamped_by_the_
     assert path[2].hyperparameters == {"log10_l2": -2.5, "input_noise_std": 0.8}
 
 
-@given(seed=st.integers(0, 200), estimator=st.sampled_from(["t1t2", "t1t2_at_theta", "neumann", "forward"]))
+@given(
+    seed=st.integers(0, 200), estimator=st.sampled_from(["t1t2", "t1t2_at_theta", "t1t2_lagged", "neumann", "forward"])
+)
 @settings(max_examples=10)
 def test_whatever_the_seed_the_values_stay_in_the_box(seed: int, estimator: str) -> None:
     config = small_config(

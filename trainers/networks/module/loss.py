@@ -1,4 +1,5 @@
-"""One run's loss as a function f(θ, h, x, y, ε) of tensors alone, for any ``nn.Module``.
+"""One run's loss as a function f(θ, h, x, y, ε) of tensors alone, for any ``nn.Module``. θ comes as its K parts, the
+parameter tensors of the module in their order: each is a leaf of its own for autograd, which then copies none of them.
 
 Batch normalisation. The network has no state but θ, so that packs, checkpoints and resumption are exact: there are no
 running averages. A T1 batch is normalised by its own statistics, and its gradient flows through them. Clean batches,
@@ -17,9 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, func, nn
 
 from trainers.errors import ConfigError, quoted
@@ -27,6 +30,7 @@ from trainers.hyperparameters import Layout, Parameter
 from trainers.networks.module.models import Moments, Statistics
 
 Noise = dict[int, Tensor]  # ε by noise site
+Parts = Sequence[Tensor]  # the parameter tensors that θ is made of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,28 +47,45 @@ class RunLoss:
     sites: Sequence[nn.Module]  # the hidden layers whose outputs can take noise
     statistics: Statistics | None  # of the module's batch normalisations
     sample: Tensor  # the T1 examples [M, ...] whose statistics normalise what is clean
+    channels_last: bool  # whether the module is given its images [B, channels, height, width] in that order of memory
 
-    def clean(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """C and logits [B, classes] without noise and regularisers: θ [N], x [B, ...], y [B]."""
+    @cached_property
+    def vectorised(self) -> RunLoss:
+        """The same for ``vmap``, which adds an axis to the channels and gains nothing by their order."""
+        return replace(self, channels_last=False)
+
+    def clean(self, theta: Parts, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """C and logits [B, classes] without noise and regularisers: the parts of θ, x [B, ...], y [B]."""
         logits = self.clean_logits(theta, x, self.statistics_at(theta))
-        return _cross_entropy(logits, _onehot(y, logits)), logits
+        return F.cross_entropy(logits, y), logits
 
-    def statistics_at(self, theta: Tensor) -> list[Moments]:
-        """Those of the T1 sample at θ [N], for every normalisation in the order of their calls."""
+    def evaluation(self, theta: Parts, x: Tensor, y: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        """Clean mean cross-entropy and error on x [M, ...], y [M], taken in chunks of so many ``rows``."""
+        statistics = self.statistics_at(theta)
+        loss, wrong = theta[0].new_zeros(()), theta[0].new_zeros(())
+        for xs, ys in zip(torch.split(x, rows), torch.split(y, rows), strict=True):
+            logits = self.clean_logits(theta, xs, statistics)
+            loss = loss + F.cross_entropy(logits, ys, reduction="sum")
+            wrong = wrong + (logits.argmax(1) != ys).sum()
+        return loss / len(y), wrong / len(y)
+
+    def statistics_at(self, theta: Parts) -> list[Moments]:
+        """Those of the T1 sample at θ, for every normalisation in the order of their calls."""
         if self.statistics is None:
             return []
-        self.statistics.start()
-        self._logits(theta, self.sample.to(theta))
-        return self.statistics.taken
+        with self.statistics.taken() as moments:
+            self._logits(theta, self.sample.to(theta[0]))
+        return moments
 
-    def clean_logits(self, theta: Tensor, x: Tensor, statistics: list[Moments]) -> Tensor:
+    def clean_logits(self, theta: Parts, x: Tensor, statistics: list[Moments]) -> Tensor:
         """Logits [B, classes] of x [B, ...], normalised by the given statistics."""
-        if self.statistics is not None:
-            self.statistics.start(statistics)
-        return self._logits(theta, x)
+        if self.statistics is None:
+            return self._logits(theta, x)
+        with self.statistics.given(statistics):
+            return self._logits(theta, x)
 
-    def regularised(self, theta: Tensor, h: Tensor, x: Tensor, y: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
-        """C, the L2 penalty left out, and logits: θ [N], h [H], x [B, ...], y [B], ε [B, ...] of each site."""
+    def regularised(self, theta: Parts, h: Tensor, x: Tensor, y: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        """C without the L2 penalty, and logits: the parts of θ, h [H], x [B, ...], y [B], ε [B, ...] of each site."""
         layout = self.layout
         site = 1 + len(self.sites)
         for column, custom in layout.custom:
@@ -73,8 +94,6 @@ class RunLoss:
                 site += 1
         if 0 in noise and layout.input_noise is not None:
             x = x + h[layout.input_noise] * noise[0]
-        if self.statistics is not None:
-            self.statistics.start()
         hidden = (
             (layer, h[column] * noise[number])
             for number, (layer, column) in enumerate(zip(self.sites, layout.hidden_noise, strict=True), start=1)
@@ -82,28 +101,53 @@ class RunLoss:
         )
         with _added(hidden):
             logits = self._logits(theta, x)
-        q = _onehot(y, logits)
-        if layout.label_smoothing is not None:
-            q = torch.lerp(q, torch.full_like(q, 1 / q.shape[1]), h[layout.label_smoothing])
-        for column, custom in layout.custom:
-            if custom.targets is not None:
-                q = _same_shape(layout.names[column], "targets", custom.targets(q, h[column]), q)
-        loss = _cross_entropy(logits, q)
+        loss = self._cross_entropy(logits, y, h)
         for column, custom in layout.custom:
             if custom.penalty is not None:
-                term = custom.penalty(self._named(theta), h[column])
+                term = custom.penalty(dict(zip(self._names, theta, strict=True)), h[column])
                 loss = loss + _same_shape(layout.names[column], "penalty", term, loss)
         return loss, logits
 
-    def _named(self, theta: Tensor) -> dict[str, Tensor]:
-        parts = theta.split_with_sizes(list(self.layout.sizes))
-        return {p.name: part.view(p.shape) for p, part in zip(self.parameters, parts, strict=True)}
+    def _cross_entropy(self, logits: Tensor, y: Tensor, h: Tensor) -> Tensor:
+        """That against the labels, smoothed and changed by the custom hyperparameters where there are such."""
+        layout = self.layout
+        customs = [(column, custom.targets) for column, custom in layout.custom if custom.targets is not None]
+        if layout.label_smoothing is None and not customs:
+            return F.cross_entropy(logits, y)
+        q = (y.unsqueeze(-1) == torch.arange(logits.shape[-1], device=y.device)).to(logits.dtype)
+        if layout.label_smoothing is not None:
+            q = torch.lerp(q, torch.full_like(q, 1 / q.shape[1]), h[layout.label_smoothing])
+        for column, targets in customs:
+            q = _same_shape(layout.names[column], "targets", targets(q, h[column]), q)
+        return -(q * torch.log_softmax(logits, 1)).sum(1).mean()
 
-    def _logits(self, theta: Tensor, x: Tensor) -> Tensor:
-        state = self._named(theta)
-        for name, constant in self.module.named_buffers():
-            state[name] = constant.to(theta if constant.is_floating_point() else theta.device)
-        out: Tensor = func.functional_call(self.module, state, (x,))
+    @cached_property
+    def convolutional(self) -> bool:
+        """Whether the module has convolutions, as layers."""
+        return any(isinstance(part, nn.modules.conv._ConvNd) for part in self.module.modules())
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [parameter.name for parameter in self.parameters]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Where in θ each parameter is, by every name that it has: two layers may share one."""
+        place = {id(parameter): number for number, parameter in enumerate(self.module.parameters())}
+        return {name: place[id(p)] for name, p in self.module.named_parameters(remove_duplicate=False)}
+
+    @cached_property
+    def _constants(self) -> dict[str, Tensor]:
+        return dict(self.module.named_buffers(remove_duplicate=False))
+
+    def _logits(self, theta: Parts, x: Tensor) -> Tensor:
+        state = {name: theta[place] for name, place in self._places.items()}
+        for name, constant in self._constants.items():
+            state[name] = constant.to(x if constant.is_floating_point() else x.device)
+        if self.channels_last:
+            # ``contiguous`` would leave images of one channel as they are, whose strides then do not tell the order.
+            x = x.movedim(1, -1).clone(memory_format=torch.contiguous_format).movedim(-1, 1)
+        out: Tensor = func.functional_call(self.module, state, (x,), tie_weights=False)
         return out
 
 
@@ -116,14 +160,6 @@ def _added(shifts: Iterator[tuple[nn.Module, Tensor]]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _onehot(y: Tensor, like: Tensor) -> Tensor:
-    return (y.unsqueeze(-1) == torch.arange(like.shape[-1], device=y.device)).to(like.dtype)
-
-
-def _cross_entropy(logits: Tensor, q: Tensor) -> Tensor:
-    return -(q * torch.log_softmax(logits, 1)).sum(1).mean()
 
 
 def _same_shape(name: str, part: str, found: Tensor, like: Tensor) -> Tensor:

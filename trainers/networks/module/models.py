@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from trainers.config import LOOK_UP, ConfigError, ModelConfig
@@ -31,32 +33,37 @@ class Chain(nn.Sequential):
 
 
 class Statistics:
-    """The means and variances that a module's normalisations use, in the order of their calls: taken, or given."""
+    """The means and variances that a module's normalisations use, in the order of their calls.
+
+    A forward pass normalises by those of its own batch; within :meth:`taken` it also hands them over, and within
+    :meth:`given` it uses the ones that it is given.
+    """
 
     def __init__(self) -> None:
-        self.taken: list[Moments] = []
-        self.given: Iterator[Moments] | None = None
+        self.out: list[Moments] | None = None
+        self.into: Iterator[Moments] | None = None
 
-    def start(self, given: Iterable[Moments] | None = None) -> None:
-        """Begin a forward pass: with ``given`` statistics, else with those of its own batch."""
-        self.taken = []
-        self.given = iter(given) if given is not None else None
+    @contextmanager
+    def taken(self) -> Iterator[list[Moments]]:
+        """While open, append to the list the statistics of each call."""
+        self.out = []
+        try:
+            yield self.out
+        finally:
+            self.out = None
 
-    def of(self, x: Tensor) -> Moments:
-        """Mean and biased variance of each channel of x [B, C, ...], broadcasting to x."""
-        if self.given is not None:
-            return next(self.given)
-        axes = [0, *range(2, x.dim())]
-        mean = x.mean(axes, keepdim=True)
-        self.taken.append((mean, (x - mean).square().mean(axes, keepdim=True)))
-        return self.taken[-1]
+    @contextmanager
+    def given(self, moments: Iterable[Moments]) -> Iterator[None]:
+        """While open, normalise by these."""
+        self.into = iter(moments)
+        try:
+            yield
+        finally:
+            self.into = None
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation (Ioffe and Szegedy, 2015) that keeps no running averages: scale and shift are all it has.
-
-    Made of elementary operations, which can be differentiated any number of times, forward and backward.
-    """
+    """Batch normalisation (Ioffe and Szegedy, 2015) that keeps no running averages: scale and shift are all it has."""
 
     weight: nn.Parameter | None
     bias: nn.Parameter | None
@@ -69,12 +76,30 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise x [B, C, ...]."""
-        mean, variance = self.statistics.of(x)
-        x = (x - mean) * (variance + self.eps).rsqrt()
+        into, out = self.statistics.into, self.statistics.out
+        if into is not None:
+            return self._normalised(x, *next(into))
+        on_cpu = x.device.type == "cpu"
+        if on_cpu and out is None:
+            return self._fused(x)
+        axes = [0, *range(2, x.dim())]
+        mean = x.mean(axes, keepdim=True)
+        variance = (x - mean).square().mean(axes, keepdim=True)  # the biased one
+        if out is not None:
+            out.append((mean, variance))
+        return self._fused(x) if on_cpu else self._normalised(x, mean, variance)
+
+    def _fused(self, x: Tensor) -> Tensor:
+        """By the batch's own statistics; torch's operation has all derivatives on a CPU, and takes fewer passes."""
+        return torch.batch_norm(x, self.weight, self.bias, None, None, True, 0.0, self.eps, False)
+
+    def _normalised(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         shape = (-1, *[1] * (x.dim() - 2))
+        scale = (variance + self.eps).rsqrt()
         if self.weight is not None:
-            x = x * self.weight.view(shape)
-        return x if self.bias is None else x + self.bias.view(shape)
+            scale = scale * self.weight.view(shape)
+        shift = -mean * scale if self.bias is None else self.bias.view(shape) - mean * scale
+        return torch.addcmul(shift, x, scale)
 
 
 def without_running_averages(module: nn.Module) -> Statistics | None:

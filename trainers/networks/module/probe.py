@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from trainers.config import ConfigError, TrainConfig
 from trainers.errors import quoted, shortened
-from trainers.hyperparameters import Layout
-from trainers.networks.base import Network
-from trainers.networks.module.models import Statistics
+from trainers.networks.module.group import Group
+from trainers.networks.module.loss import RunLoss
 
 ROWS = 4  # examples of a trial
 _GLOBAL = threading.RLock()  # torch's global generator is one for all threads
@@ -49,9 +48,7 @@ def check_parameters(name: str, module: nn.Module, twin: nn.Module) -> None:
             )
 
 
-def check_forward(
-    config: TrainConfig, module: nn.Module, statistics: Statistics | None, sample: Tensor, classes: int
-) -> dict[str, tuple[int, ...]]:
+def check_forward(config: TrainConfig, module: nn.Module, sample: Tensor, classes: int) -> dict[str, tuple[int, ...]]:
     """The module takes the data, gives logits, and is a function of its parameters alone.
 
     Returns the noise sites of the hidden layers by name, each with the shape of one example; empty where the
@@ -77,7 +74,7 @@ def check_forward(
                 f"{quoted([n for n, _ in module.named_modules() if n])}"
             ) from None
         handles.append(site.register_forward_hook(lambda _m, _i, out, seen=outputs[name]: seen.append(out)))
-    first, second = (_forward(where, module, statistics, x, classes, seed=seed) for seed in (0, 1))
+    first, second = (_forward(where, module, x, classes, seed=seed) for seed in (0, 1))
     for handle in handles:
         handle.remove()
     changed = [name for name, value in module.named_buffers() if not torch.equal(value, before[name])]
@@ -96,7 +93,7 @@ def check_forward(
     return {name: _site_shape(where, name, seen, len(x)) for name, seen in outputs.items()}
 
 
-def numbers_of_an_example(module: nn.Module, statistics: Statistics | None, sample: Tensor) -> int:
+def numbers_of_an_example(module: nn.Module, sample: Tensor) -> int:
     """About how many numbers a traced example takes: its inputs, and the output and derivative of every layer."""
     x = sample[:ROWS].to(next(module.parameters()))
     outputs = [x.numel()]
@@ -106,8 +103,6 @@ def numbers_of_an_example(module: nn.Module, statistics: Statistics | None, samp
         outputs.append(output.numel() if isinstance(output, Tensor) else 0)
 
     handles = [layer.register_forward_hook(count) for layer in layers]
-    if statistics is not None:
-        statistics.start()
     with torch.no_grad():
         module(x)
     for handle in handles:
@@ -115,11 +110,7 @@ def numbers_of_an_example(module: nn.Module, statistics: Statistics | None, samp
     return 2 * sum(outputs) // len(x)
 
 
-def _forward(
-    where: str, module: nn.Module, statistics: Statistics | None, x: Tensor, classes: int, *, seed: int
-) -> Tensor:
-    if statistics is not None:
-        statistics.start()
+def _forward(where: str, module: nn.Module, x: Tensor, classes: int, *, seed: int) -> Tensor:
     with seeded(seed), torch.no_grad():
         try:
             out = module(x)
@@ -149,39 +140,77 @@ def _site_shape(where: str, name: str, seen: list[object], rows: int) -> tuple[i
     return tuple(output.shape[1:])
 
 
+def takes_channels_last(module: nn.Module, sample: Tensor) -> bool:
+    """Whether the module has convolutions of images, and takes these with their channels last in memory.
+
+    Convolutions and maxima over images are up to twice as fast in that order on a CPU. A module may ask for another
+    one, by a ``view`` that only contiguous tensors have.
+    """
+    if sample.dim() != 4 or not any(isinstance(part, nn.Conv2d) for part in module.modules()):
+        return False
+    x = sample[:ROWS].to(next(module.parameters()))
+    outputs = []
+    for given in (x, x.movedim(1, -1).clone(memory_format=torch.contiguous_format).movedim(-1, 1)):
+        with torch.no_grad():
+            try:
+                outputs.append(module(given))
+            except RuntimeError:
+                return False
+    return torch.allclose(outputs[0], outputs[1], rtol=1e-3, atol=1e-4)
+
+
 def check_derivatives(
-    config: TrainConfig, network: Network, *, layout: Layout, sample: Tensor, classes: int, tangents: bool
+    config: TrainConfig,
+    run_loss: RunLoss,
+    theta: Tensor,
+    noise_shapes: Sequence[tuple[int, ...] | None],
+    *,
+    classes: int,
+    tangents: bool,
 ) -> None:
     """The derivatives that the estimator needs exist, and the gradient depends on every custom hyperparameter.
 
-    ``sample`` are inputs [M, ...] of T1; ``tangents`` says whether the estimator needs those of ``Network.tangent``.
+    Taken at θ [N], for one member as it is and for two by ``vmap``, so that what trains on a CPU trains on a GPU.
+    ``tangents`` says whether the estimator needs those of ``Network.tangent``.
     """
     draw = torch.Generator().manual_seed(0)
-    x = sample[:ROWS].double().unsqueeze(0)
-    y = (torch.arange(x.shape[1]) % classes).unsqueeze(0)
-    theta = network.initial(0).unsqueeze(0)
-    noise = [
-        None if shape is None else torch.randn(1, x.shape[1], *shape, generator=draw, dtype=x.dtype)
-        for shape in network.noise_shapes
-    ]
-    w = torch.randn(theta.shape, generator=draw, dtype=x.dtype)
+    sample = run_loss.sample[:ROWS].double()
+    noise = {
+        site: torch.randn(len(sample), *shape, generator=draw, dtype=theta.dtype)
+        for site, shape in enumerate(noise_shapes)
+        if shape is not None
+    }
+    w = torch.randn(theta.shape, generator=draw, dtype=theta.dtype)
     slopes = []
     for part in (0.5, 0.3, 0.9):  # a single value may be a stationary point
-        h = torch.tensor([[box.low + part * (box.high - box.low) for box in layout.ranges]], dtype=x.dtype)
-        try:
-            trace = network.linearise(theta, x, y, h, noise)
-            slopes.append(network.mixed_vjp(trace, w)[0])
-            if part == 0.5 and tangents:
-                network.tangent(trace, w.unsqueeze(1).expand(-1, h.shape[1], -1), x.shape[1], torch.ones_like(h))
-        except ConfigError:
-            raise
-        except Exception as error:  # the user's own code, so anything may come
-            culprits = [config.model.name, *config.hyperparameters.custom]
-            raise ConfigError(
-                f"outer.estimator = {config.outer.estimator!r}: the loss of {shortened(', '.join(culprits))} cannot "
-                f"be differentiated as it needs ({type(error).__name__}: {error})"
-            ) from error
-    for (column, _), name in zip(layout.custom, config.hyperparameters.custom, strict=True):
+        h = torch.tensor([box.low + part * (box.high - box.low) for box in run_loss.layout.ranges], dtype=theta.dtype)
+        for members in (1, 2):
+            group = Group(
+                run_loss=run_loss,
+                theta=theta.repeat(members, 1),
+                x=sample.expand(members, *sample.shape),
+                y=(torch.arange(len(sample)) % classes).expand(members, -1),
+                h=h.repeat(members, 1),
+                noise={site: drawn.expand(members, *drawn.shape) for site, drawn in noise.items()},
+            )
+            onto = w.repeat(members, 1)
+            try:
+                slope = group.mixed_vjp(onto)[0]
+                if part == 0.5:
+                    _ = group.gradient
+                    if tangents:
+                        z = onto.unsqueeze(1).repeat(1, len(h), 1)
+                        group.tangent(z, len(sample), columns=range(len(h)), direct=h.new_ones(members, len(h)))
+            except ConfigError:
+                raise
+            except Exception as error:  # the user's own code, so anything may come
+                culprits = [config.model.name, *config.hyperparameters.custom]
+                raise ConfigError(
+                    f"outer.estimator = {config.outer.estimator!r}: the loss of {shortened(', '.join(culprits))} "
+                    f"cannot be differentiated as it needs ({type(error).__name__}: {error})"
+                ) from error
+        slopes.append(slope)
+    for (column, _), name in zip(run_loss.layout.custom, config.hyperparameters.custom, strict=True):
         found = [float(slope[column]) for slope in slopes]
         if not all(map(math.isfinite, found)) or not any(found):
             raise ConfigError(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -43,6 +45,8 @@ class StackedMLP:
         self.parameters = parameters_of(input_size, model.hidden, classes)
         self.size = self.parameters[-1].stop
         widths = zip((input_size, *model.hidden), layout.noise, strict=True)
+        self.viewed: tuple[Tensor, Layers] | None = None  # the latest of :meth:`views`: most ask for θ's again
+        self.set: tuple[Tensor, list[Tensor | None], Tensor | None] | None = None  # the latest of :meth:`_settings`
         self.noise_shapes: list[tuple[int, ...] | None] = [(w,) if column is not None else None for w, column in widths]
 
     @property
@@ -61,22 +65,48 @@ class StackedMLP:
 
     def views(self, flat: Tensor) -> Layers:
         """(W_l, b_l) of every layer as views of ``flat`` [M, N]: shapes [M, out, in] and [M, out]."""
-        parts = torch.split(flat, list(self.layout.sizes), dim=1)
-        weights = (part.view(len(flat), *p.shape) for part, p in zip(parts[::2], self.parameters[::2], strict=True))
-        return list(zip(weights, parts[1::2], strict=True))
+        viewed = self.viewed  # of its own, because another thread may train with this network, too
+        if viewed is None or viewed[0] is not flat:
+            parts = torch.split(flat, list(self.layout.sizes), dim=1)
+            weights = (part.view(len(flat), *p.shape) for part, p in zip(parts[::2], self.parameters[::2], strict=True))
+            self.viewed = viewed = flat, list(zip(weights, parts[1::2], strict=True))
+        return viewed[1]
 
     def linearise(
-        self, theta: Tensor, x: Tensor, y: Tensor, h: Tensor | None = None, noise: Draws = (), mirrored: bool = False
+        self,
+        theta: Tensor,
+        x: Tensor,
+        y: Tensor,
+        h: Tensor | None = None,
+        noise: Draws = (),
+        *,
+        mirrored: bool = False,
+        overwrite: bool = False,
     ) -> Trace:
-        layers, noise, label = self.views(theta), noise or [None] * len(self.layout.noise), self.layout.label_smoothing
-        smoothing = None if h is None or label is None else h[:, label, None, None]
-        stds = [
-            None if h is None or epsilon is None else h[:, column, None, None]
-            for column, epsilon in zip(self.layout.noise, noise, strict=True)
-        ]
+        noise = noise or [None] * len(self.layout.noise)
+        stds, smoothing = self._settings(h)
         return linearise(
-            layers, self.activation, x=x, labels=y, noise=noise, stds=stds, smoothing=smoothing, mirrored=mirrored
+            self.views(theta),
+            self.activation,
+            x=x,
+            labels=y,
+            noise=noise,
+            stds=stds,
+            smoothing=smoothing,
+            mirrored=mirrored,
+            overwrite=overwrite,
         )
+
+    def _settings(self, h: Tensor | None) -> tuple[list[Tensor | None], Tensor | None]:
+        """n_l of each layer and s as :func:`trainers.networks.perceptron.trace.linearise` wants them."""
+        columns, label = self.layout.noise, self.layout.label_smoothing
+        if h is None:
+            return [None] * len(columns), None
+        latest = self.set
+        if latest is None or latest[0] is not h:
+            stds = [None if c is None else h[:, c, None, None] for c in columns]
+            self.set = latest = h, stds, None if label is None else h[:, label, None, None]
+        return latest[1:]
 
     def loss(self, trace: Trace) -> Tensor:
         return -log_softmax(trace.logits).gather(2, trace.labels.unsqueeze(2)).mean((1, 2))
@@ -90,7 +120,7 @@ class StackedMLP:
 
     def sgd_step(self, theta: Tensor, trace: Trace, strength: Tensor, rate: float, out: Tensor) -> None:
         """(1 - η s) θ - η δᵀ a; ∇θ C is not formed."""
-        torch.mul(theta, 1 - rate * strength, out=out)
+        torch.mul(theta, torch.rsub(strength, 1, alpha=rate), out=out)
         layers = trace.layers if out is theta else self.views(out)
         for (weight, bias), a, delta in zip(layers, trace.inputs, trace.deltas, strict=True):
             weight.baddbmm_(delta.transpose(1, 2), a, alpha=-rate)
@@ -116,23 +146,34 @@ class StackedMLP:
     def mixed_vjp(self, trace: Trace, w: Direction) -> Tensor:
         return second_order.mixed_vjp(trace, w, self.layout)
 
-    def tangent(self, trace: Trace, z: Tensor, examples: int, direct: Tensor | None) -> Tensor:
-        out = torch.empty_like(z)
-        layers, out_layers = self.views(z.view(-1, self.size)), self.views(out.view(-1, self.size))
-        for part in second_order.tangents(trace, layers, examples, self.layout, direct=direct):
-            part.add_to(*out_layers[part.layer], beta=0, alpha=1)
-        return out
-
-    def sgd_step_tangent(
-        self, trace: Trace, z: Tensor, examples: int, *, direct: Tensor, strengths: Tensor, fade: float, rate: float
+    def tangent(
+        self,
+        trace: Trace,
+        z: Tensor,
+        examples: int,
+        *,
+        columns: tuple[int, ...] = (),
+        direct: Tensor | None = None,
+        out: Tensor,
+        beta: Tensor | float = 0.0,
+        alpha: float = 1.0,
+        fade: float = 1.0,
     ) -> None:
         layers = self.views(z.view(-1, self.size))
-        keep = (fade * (1 - rate * strengths)).repeat_interleave(z.shape[1], 0)
-        for part in second_order.tangents(trace, layers, examples, self.layout, direct=direct, fade=fade):
-            weight, bias = layers[part.layer]
-            weight.mul_(keep[:, 2 * part.layer, None, None])
-            bias.mul_(keep[:, 2 * part.layer + 1, None])
-            part.add_to(weight, bias, beta=1, alpha=-rate)
+        out_layers = layers if out is z else self.views(out.view(-1, self.size))
+        betas = self._betas(beta, len(z), z.shape[1])
+        parts = second_order.tangents(trace, layers, examples, self.layout, columns=columns, direct=direct, fade=fade)
+        for part in parts:
+            here = betas[2 * part.layer], betas[2 * part.layer + 1]
+            part.add_to(*out_layers[part.layer], beta=here, alpha=alpha)
+
+    def _betas(self, beta: Tensor | float, members: int, directions: int) -> Sequence[Tensor | float]:
+        """For each parameter tensor: a number, or one for each direction of each member, [P·H]."""
+        if not isinstance(beta, Tensor):
+            return [beta] * len(self.parameters)
+        if members == 1:
+            return cast(list[float], beta[0].tolist())
+        return beta.repeat_interleave(directions, 0).unbind(1)
 
     def evaluate(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         loss, wrong = theta.new_zeros(2, len(theta))

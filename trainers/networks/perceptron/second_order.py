@@ -15,6 +15,7 @@ from torch import Tensor
 from trainers.hyperparameters import Layout
 from trainers.networks.perceptron.directions import Direction
 from trainers.networks.perceptron.trace import Layers, Trace, label_slope
+from trainers.noise import folded, whole
 
 
 def mixed_vjp(trace: Trace, w: Direction, layout: Layout) -> Tensor:
@@ -43,16 +44,20 @@ def mixed_vjp(trace: Trace, w: Direction, layout: Layout) -> Tensor:
         column, epsilon = layout.noise[layer], trace.noise[layer]
         if layer == 0:
             if column is not None and epsilon is not None:  # <δ̇ W + δ w, ε> without forming the 784-wide product
-                along = torch.bmm(epsilon, weight.transpose(1, 2)).mul_(delta_dot)
-                out[:, column] += along.addcmul_(w[0].times(epsilon), delta).sum((1, 2))
+                half = epsilon.shape[1]
+                along = torch.bmm(epsilon, weight.transpose(1, 2)).mul_(folded(delta_dot, half))
+                out[:, column] += along.addcmul_(w[0].times(epsilon), folded(delta, half)).sum((1, 2))
             break
         a_bar_dot = w[layer].back(delta).baddbmm_(delta_dot, weight)  # derivative along w of ∂C/∂a_l
         if column is not None and epsilon is not None:
-            out[:, column] += (a_bar_dot * epsilon).sum((1, 2))
+            out[:, column] += (folded(a_bar_dot, epsilon.shape[1]) * epsilon).sum((1, 2))
         delta_dot = a_bar_dot.mul_(trace.slopes[layer - 1])
         if trace.activation == "tanh":  # φ'' = -2 φ φ'
             delta_dot.addcmul_(trace.deltas[layer - 1], trace.activations[layer - 1] * z_dots[layer - 1], value=-2)
     return out
+
+
+Beta = float | Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +69,12 @@ class LayerTangent:
     bias: Tensor  # [P·H, out]
     own: tuple[int, Tensor, Tensor] | None = None  # one direction's further lᵀ r: which, l [P, m, out], r [P, m, in]
 
-    def add_to(self, weight: Tensor, bias: Tensor, beta: float, alpha: float) -> None:
-        """``beta`` times what is there plus ``alpha`` times the tangents, in place on [P·H, out, in] and [P·H, out]."""
-        keep = beta
+    def add_to(self, weight: Tensor, bias: Tensor, beta: tuple[Beta, Beta], alpha: float) -> None:
+        """``beta`` times what is there plus ``alpha`` times the tangents, in place on [P·H, out, in] and [P·H, out].
+
+        ``beta`` is that of the weight and of the bias, a number or [P·H]. A number costs no pass over the weight.
+        """
+        keep = _kept(weight, beta[0])
         for left, right in self.factors:
             for target, part in zip(_split(weight, len(right)), _split(left, len(right)), strict=True):
                 target.baddbmm_(part.transpose(1, 2), right, beta=keep, alpha=alpha)
@@ -74,10 +82,19 @@ class LayerTangent:
         if self.own is not None:
             direction, left, right = self.own
             _split(weight, len(right))[direction].baddbmm_(left.transpose(1, 2), right, alpha=alpha)
-        if beta == 0:
+        keep = _kept(bias, beta[1])
+        if keep == 0:  # what is there may be no number
             torch.mul(self.bias, alpha, out=bias)
         else:
-            bias.mul_(beta).add_(self.bias, alpha=alpha)
+            bias.mul_(keep).add_(self.bias, alpha=alpha)
+
+
+def _kept(target: Tensor, beta: Beta) -> float:
+    """A number for the products to multiply ``target`` with; where there are several, it is multiplied here."""
+    if not isinstance(beta, Tensor):
+        return beta
+    target.mul_(beta.view(-1, *[1] * (target.dim() - 1)))
+    return 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +104,7 @@ class _Sweep:
     trace: Trace
     z: Layers  # the directions, [P·H, out, in] and [P·H, out]
     layout: Layout
+    columns: tuple[int, ...]  # of the hyperparameters that the directions belong to
     direct: Tensor | None  # [P, H]
     fade: float
     members: int  # P
@@ -105,30 +123,44 @@ class _Sweep:
         """[P·H, m, d] → [P, H·m, d]: one product with the member's own weights."""
         return t.view(self.members, -1, t.shape[2])
 
-    def weights(self, column: int) -> Tensor:
-        """How much the direct part of a hyperparameter counts, [P, 1, 1]."""
+    def weights(self, direction: int) -> Tensor:
+        """How much the direct part of a direction counts, [P, 1, 1]."""
         assert self.direct is not None
-        return self.direct[:, column, None, None]
+        return self.direct[:, direction, None, None]
+
+    def direction(self, column: int | None) -> int | None:
+        """The direction whose direct part is that of a hyperparameter; None where none is wanted."""
+        return None if self.direct is None or column not in self.columns else self.columns.index(column)
 
     def noise(self, layer: int) -> tuple[int, Tensor] | None:
-        """The column whose noise acts on a_l, and its ε; None where no direct part is wanted of it."""
-        column, epsilon = self.layout.noise[layer], self.trace.noise[layer]
-        if self.direct is None or column is None or epsilon is None:
+        """The direction of the noise that acts on a_l, and its ε as the trace has it; None for no direct part."""
+        direction, epsilon = self.direction(self.layout.noise[layer]), self.trace.noise[layer]
+        if direction is None or epsilon is None:
             return None
-        return column, self.part(epsilon)
+        return direction, epsilon
 
 
 def tangents(
-    trace: Trace, z: Layers, examples: int, layout: Layout, *, direct: Tensor | None, fade: float = 1.0
+    trace: Trace,
+    z: Layers,
+    examples: int,
+    layout: Layout,
+    *,
+    columns: tuple[int, ...] = (),
+    direct: Tensor | None,
+    fade: float = 1.0,
 ) -> Iterator[LayerTangent]:
     """``fade`` ∇²θ C z_h + ``direct``_h ∂_h ∇θ C on the first ``examples`` of the batch, from the last layer down.
 
     ``z`` holds H directions of each member layer by layer, [P·H, out, in] and [P·H, out]. Once the tangent of a layer
-    is given, ``z`` is not read there any more, so that the caller may overwrite it. ``direct`` [P, H] weighs the second
-    term; None leaves it out. The λ columns get no direct part here. Of a mirrored trace, ``examples`` are all.
+    is given, ``z`` is not read there any more, so that the caller may overwrite it. Direction h belongs to the
+    hyperparameter in column ``columns``[h]. ``direct`` [P, H] weighs the second term; None leaves it out. The λs get no
+    direct part here. Of a mirrored trace, ``examples`` are all.
     """
     members = len(trace.labels)
-    sweep = _Sweep(trace=trace, z=z, layout=layout, direct=direct, fade=fade, members=members, m=examples)
+    sweep = _Sweep(
+        trace=trace, z=z, layout=layout, columns=columns, direct=direct, fade=fade, members=members, m=examples
+    )
     # The first inputs, as a rule the widest, are the same for all directions and are not copied for each.
     inputs = [sweep.part(trace.inputs[0]), *map(sweep.each, trace.inputs[1:])]
     z_dots, a_dots = _forward(sweep, inputs)
@@ -152,8 +184,8 @@ def _forward(sweep: _Sweep, inputs: list[Tensor]) -> tuple[list[Tensor], list[Te
     for layer in range(1, len(inputs)):
         a_dot = z_dots[-1] * sweep.each(sweep.trace.slopes[layer - 1])
         if (noise := sweep.noise(layer)) is not None:
-            column, epsilon = noise
-            _split(a_dot, sweep.members)[column].addcmul_(epsilon, sweep.weights(column))
+            direction, epsilon = noise
+            _split(a_dot, sweep.members)[direction].addcmul_(whole(epsilon, sweep.m), sweep.weights(direction))
         a_dots.append(a_dot)
         z_weight, z_bias = sweep.z[layer][0].transpose(1, 2), sweep.z[layer][1].unsqueeze(1)
         z_dot = torch.baddbmm(z_bias, inputs[layer], z_weight, beta=sweep.fade, alpha=sweep.fade)
@@ -167,13 +199,14 @@ def _first_z_dot(sweep: _Sweep, inputs: Tensor) -> Tensor:
     trace, (z_weight, z_bias) = sweep.trace, sweep.z[0]
     mirror = trace.mirror
     products = [torch.bmm(inputs, w) for w in _split(z_weight.transpose(1, 2), sweep.members)]
-    along = torch.stack(products, 1).flatten(0, 1)
+    along = products[0] if len(products) == 1 else torch.stack(products, 1).flatten(0, 1)
     along = along if mirror is None else mirror.mixed(along)
     z_dot = along.add_(z_bias.unsqueeze(1)).mul_(sweep.fade)
     if (noise := sweep.noise(0)) is not None:
-        column, epsilon = noise
-        moved = torch.bmm(epsilon, trace.layers[0][0].transpose(1, 2)) if mirror is None else mirror.moved
-        _split(z_dot, sweep.members)[column].addcmul_(moved, sweep.weights(column))
+        direction, epsilon = noise
+        weight = trace.layers[0][0].transpose(1, 2)
+        moved = torch.bmm(whole(epsilon, sweep.m), weight) if mirror is None else mirror.moved
+        _split(z_dot, sweep.members)[direction].addcmul_(moved, sweep.weights(direction))
     return z_dot
 
 
@@ -181,9 +214,9 @@ def _last_delta_dot(sweep: _Sweep, z_dot: Tensor) -> Tensor:
     """δ̇ of the last layer from its ż, [P·H, m, classes]."""
     trace = sweep.trace
     delta_dot = _softmax_dot(sweep.each(trace.probabilities), z_dot).contiguous()
-    if sweep.direct is not None and (column := sweep.layout.label_smoothing) is not None:
+    if (direction := sweep.direction(sweep.layout.label_smoothing)) is not None:
         slope = sweep.part(label_slope(trace.labels, trace.logits))
-        _split(delta_dot, sweep.members)[column].addcmul_(slope, sweep.weights(column))
+        _split(delta_dot, sweep.members)[direction].addcmul_(slope, sweep.weights(direction))
     return delta_dot.div_(sweep.m)
 
 
@@ -194,13 +227,13 @@ def _first_tangent(sweep: _Sweep, delta_dot: Tensor, inputs: Tensor, scale: floa
     if mirror is not None:
         delta_dot = mirror.mixed_back(delta_dot)
     if (noise := sweep.noise(0)) is not None:
-        column, epsilon = noise
+        direction, epsilon = noise
         if mirror is None:
-            own = column, sweep.part(deltas) * (scale * sweep.weights(column)), epsilon
+            own = direction, sweep.part(deltas) * (scale * sweep.weights(direction)), whole(epsilon, sweep.m)
         else:
             plus, minus = deltas.chunk(2, 1)
-            on_epsilon = _split(delta_dot, sweep.members)[column].chunk(2, 1)[1]
-            on_epsilon.addcmul_(plus - minus, sweep.weights(column))
+            on_epsilon = _split(delta_dot, sweep.members)[direction].chunk(2, 1)[1]
+            on_epsilon.addcmul_(plus - minus, sweep.weights(direction))
     return LayerTangent(layer=0, factors=[(delta_dot, inputs)], bias=bias, own=own)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ class Trace:
     logits: Tensor  # the last z [P, B, classes]
     probabilities: Tensor  # their softmax
     labels: Tensor  # [P, B]
-    noise: list[Tensor | None]  # ε_l [P, B, d_l]
+    noise: list[Tensor | None]  # ε_l [P, M, d_l] of the first M examples; the others have -ε_l
     layers: Layers  # views of the θ that it was taken at
     activation: str
     mirror: Mirror | None  # if there is one, inputs[0] is x with ε below it; all else is of x + n ε and x - n ε
@@ -45,17 +46,18 @@ def linearise(
     stds: Sequence[Tensor | None],
     smoothing: Tensor | None,
     mirrored: bool,
+    overwrite: bool,
 ) -> Trace:
     """Trace a batch x [P, B, d] with labels [P, B].
 
-    ``noise`` has ε_l [P, B, d_l] and ``stds`` n_l [P, 1, 1] of each layer, None where it takes no noise; ``smoothing``
-    is s [P, 1, 1]. ``mirrored`` takes each example a second time with -ε.
+    ``noise`` has ε_l [P, M, d_l] and ``stds`` n_l [P, 1, 1] of each layer, None where it takes no noise; the examples
+    beyond the first M take -ε_l. ``smoothing`` is s [P, 1, 1]. ``mirrored`` takes each example a second time with -ε;
+    there M = B. ``overwrite`` allows that x is written into.
     """
     a, mirror = x, None
     if mirrored:
         labels = torch.cat([labels, labels], 1)
         a = torch.cat([x, x if noise[0] is None else noise[0]], 1)
-        noise = [noise[0], *(None if e is None else torch.cat([e, -e], 1) for e in noise[1:])]
     inputs, slopes, activations = [], [], []
     for layer, ((weight, bias), epsilon, std) in enumerate(zip(layers, noise, stds, strict=True)):
         z = None
@@ -63,7 +65,7 @@ def linearise(
             if mirrored and layer == 0:
                 z, mirror = mirrored_affine(a, std, weight, bias)
             else:
-                a = torch.addcmul(a, epsilon, std)
+                a = _noisy(a, epsilon, std, overwrite=overwrite and layer == 0)
         inputs.append(a)
         if layer == len(layers) - 1:
             logits = logits_of(a, weight, bias) if z is None else z
@@ -87,6 +89,15 @@ def linearise(
     )
 
 
+def _noisy(a: Tensor, epsilon: Tensor, std: Tensor, *, overwrite: bool) -> Tensor:
+    """a + n ε, where the examples beyond those of ``epsilon`` take -ε; ``overwrite``: in the place of a."""
+    half, out = epsilon.shape[1], a if overwrite else a.new_empty(a.shape)
+    torch.addcmul(a[:, :half], epsilon, std, out=out[:, :half])
+    if rest := a.shape[1] - half:
+        torch.addcmul(a[:, half:], epsilon[:, :rest], std, value=-1, out=out[:, half:])
+    return out
+
+
 def _activated(z: Tensor, activation: str) -> tuple[Tensor, Tensor]:
     """φ(z), in the place of z, and φ'(z)."""
     if activation == "relu":
@@ -100,8 +111,7 @@ def _deltas(
     layers: Layers, slopes: list[Tensor], probabilities: Tensor, labels: Tensor, smoothing: Tensor | None
 ) -> list[Tensor]:
     """δ_l of every layer, by the backward pass."""
-    minus_one = probabilities.new_tensor(-1.0).expand(*labels.shape, 1)
-    delta = probabilities.scatter_add(2, labels.unsqueeze(2), minus_one)
+    delta = probabilities.scatter_add(2, labels.unsqueeze(2), _minus_ones(labels.shape, probabilities))
     if smoothing is not None:
         delta.addcmul_(label_slope(labels, probabilities), smoothing)
     delta.div_(labels.shape[1])
@@ -110,6 +120,16 @@ def _deltas(
         delta = torch.bmm(delta, layers[layer][0]).mul_(slopes[layer - 1])
         deltas.append(delta)
     return deltas[::-1]
+
+
+def _minus_ones(shape: torch.Size, like: Tensor) -> Tensor:
+    """-1 for each label, [P, B, 1]."""
+    return _minus_one(like.dtype, like.device).expand(*shape, 1)
+
+
+@cache
+def _minus_one(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(-1.0, dtype=dtype, device=device)
 
 
 def affine(a: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -18,12 +18,13 @@ def test_the_loss_of_a_run_is_that_of_its_noisy_inputs_and_smoothed_targets() ->
     theta, x, y = network.initial(1), torch.from_numpy(split.t2_x).double(), torch.from_numpy(split.t2_y)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert network.layout.names == ("input_noise_std", "label_smoothing")
-    found, logits = network.run_loss.regularised(theta, torch.tensor([0.3, 0.2], dtype=torch.float64), x, y, {0: noise})
-    weight, bias = theta[:48].view(3, 16), theta[48:]
+    parts = theta[:48].view(3, 16), theta[48:]
+    found, logits = network.run_loss.regularised(parts, torch.tensor([0.3, 0.2], dtype=torch.float64), x, y, {0: noise})
+    weight, bias = parts
     torch.testing.assert_close(logits, (x + 0.3 * noise).flatten(1) @ weight.T + bias, rtol=1e-12, atol=1e-12)
     wanted = torch.nn.functional.cross_entropy(logits, y, label_smoothing=0.2)
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
-    clean, clean_logits = network.run_loss.clean(theta, x, y)
+    clean, clean_logits = network.run_loss.clean(parts, x, y)
     torch.testing.assert_close(clean_logits, x.flatten(1) @ weight.T + bias, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(clean, torch.nn.functional.cross_entropy(clean_logits, y), rtol=1e-12, atol=1e-12)
 

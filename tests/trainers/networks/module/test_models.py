@@ -88,12 +88,14 @@ def test_statistics_are_given_in_the_order_of_the_calls() -> None:
     assert statistics is not None
     assert [name for name, _ in module.named_buffers()] == []
     first, second = torch.randn(5, 2), 3 + torch.randn(4, 2)
-    statistics.start()
-    whole = module(first)
-    taken = statistics.taken
-    statistics.start(taken)
-    torch.testing.assert_close(module(torch.cat([first, second]))[:5], whole)
-    assert statistics.taken == []
+    with statistics.taken() as taken:
+        whole = module(first)
+    assert len(taken) == 2
+    torch.testing.assert_close(module(first), whole)  # those of its own batch
+    for _ in range(2):
+        with statistics.given(taken):
+            torch.testing.assert_close(module(torch.cat([first, second]))[:5], whole)
+    assert not torch.allclose(module(torch.cat([first, second]))[:5], whole)
     assert without_running_averages(nn.Sequential(nn.Linear(2, 2))) is None
 
 

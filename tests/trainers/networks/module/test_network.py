@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -12,21 +15,26 @@ from torch import Tensor, nn
 
 from tests.trainers.images import (
     ALL_KINDS,
+    Arguments,
     differences,
     image_config,
     image_split,
     last_point,
     middle,
     small_cnn,
+    tangent,
     users,
 )
-from tests.trainers.runs import assert_close, bits, checkpoints, of_member, results, run
-from trainers import Member, Problem
+from tests.trainers.runs import assert_close, bits, checkpoints, of_member, points, results, run
+from trainers import Member
+from trainers.batches import Order
 from trainers.checkpoint import dumps, loads
-from trainers.config import HyperparameterConfig, ModelConfig, Range
+from trainers.config import EstimatorName, HyperparameterConfig, ModelConfig, Range
+from trainers.hypergradients import ESTIMATORS
 from trainers.hyperparameters import lay_out
 from trainers.networks.module.network import StackedModule
 from trainers.networks.perceptron.network import StackedMLP, parameters_of
+from trainers.noise import Noise
 from trainers.problem import build_problem
 
 
@@ -40,10 +48,11 @@ def normal(generator: torch.Generator, *shape: int) -> Tensor:
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("hidden", [(), (5, 4)])
+@pytest.mark.parametrize("batch", [8, 7])
 def test_a_perceptron_equals_the_closed_form_in_every_method(
-    hidden: tuple[int, ...], activation: Literal["relu", "tanh"]
+    hidden: tuple[int, ...], activation: Literal["relu", "tanh"], batch: int
 ) -> None:
-    shape, classes, members, batch = (1, 2, 3), 3, 3, 8
+    shape, classes, members = (1, 2, 3), 3, 3
     kinds = ALL_KINDS if hidden else HyperparameterConfig(label_smoothing=Range(0.0, 0.5))
     config = image_config(ModelConfig(hidden=hidden, activation=activation), kinds, outer={"estimator": "forward"})
     network = StackedModule(config, shape, classes, image_split(0, shape).t1_x, tangents=True)
@@ -56,25 +65,27 @@ def test_a_perceptron_equals_the_closed_form_in_every_method(
     z = normal(draw, members, columns, closed.size)
     x, y = normal(draw, members, batch, *shape), torch.randint(classes, (members, batch), generator=draw)
     h = torch.rand(members, columns, generator=draw, dtype=torch.float64) / 2
-    noise = [None if site is None else normal(draw, members, batch, *site) for site in network.noise_shapes]
+    noise = [None if s is None else normal(draw, members, (batch + 1) // 2, *s) for s in network.noise_shapes]
+    written_out = [None if drawn is None else torch.cat([drawn, -drawn], 1)[:, :batch] for drawn in noise]
     flat = [None if drawn is None else drawn.flatten(2) for drawn in noise]
 
     trace, own = network.linearise(theta, x, y, h, noise), closed.linearise(theta, x.flatten(2), y, h, flat)
     clean, own_clean = network.linearise(theta, x, y), closed.linearise(theta, x.flatten(2), y)
-    twice = network.linearise(theta, x, y, h, noise, mirrored=True)
-    own_twice = closed.linearise(theta, x.flatten(2), y, h, flat, mirrored=True)
+    all_flat = [None if drawn is None else drawn.flatten(2) for drawn in written_out]
+    twice = network.linearise(theta, x, y, h, written_out, mirrored=True)
+    own_twice = closed.linearise(theta, x.flatten(2), y, h, all_flat, mirrored=True)
     w_own = closed.direction(w)
     pairs = [
         (network.loss(trace), closed.loss(own)),
         (network.gradient(trace), closed.gradient(own)),
+        (network.gradient(trace), network.gradient(network.linearise(theta, x, y, h, written_out))),
         (network.gradient(clean), closed.gradient(own_clean)),
         (network.scaled_gradient(clean, 0.1), 0.1 * closed.gradient(own_clean)),
         (network.dots(theta, network.direction(w)), closed.dots(theta, w_own)),
         (network.mixed_vjp(trace, network.direction(w)), closed.mixed_vjp(own, w_own)),
-        (network.tangent(trace, z, batch, h), closed.tangent(own, z, batch, h)),
-        (network.tangent(trace, z, 5, h), closed.tangent(own, z, 5, h)),
-        (network.tangent(twice, z, 2 * batch, h), closed.tangent(own_twice, z, 2 * batch, h)),
-        (network.tangent(trace, z[:, :1], batch, None), closed.tangent(own, z[:, :1], batch, None)),
+        *((tangent(network, trace, z, m, h), tangent(closed, own, z, m, h)) for m in (batch, 5, 2)),
+        (tangent(network, twice, z, 2 * batch, h), tangent(closed, own_twice, z, 2 * batch, h)),
+        (tangent(network, trace, z[:, :1], batch, None), tangent(closed, own, z[:, :1], batch, None)),
         *zip(network.evaluate(theta, x[0], y[0]), closed.evaluate(theta, x[0].flatten(1), y[0]), strict=True),
     ]
     for found, wanted in pairs:
@@ -86,6 +97,50 @@ MODELS = {
     "cnn with batch normalisation": small_cnn(batch_norm=True),
     "a user's module": users("residual"),
 }
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize("batch", [6, 5])
+def test_any_hyperparameters_can_have_a_direction_in_any_order(model: ModelConfig, batch: int) -> None:
+    """β out + α (∇²θ C z_h + direct_h ∂_h ∇θ C), where ε is drawn for half of the batch, by double backward."""
+    config = image_config(model, ALL_KINDS, outer={"estimator": "forward"})
+    network = StackedModule(config, (1, 4, 4), 3, image_split().t1_x, tangents=True)
+    draw, count = draws(), len(network.layout.names)
+    theta, z, out = normal(draw, 1, network.size), *normal(draw, 2, 1, count, network.size)
+    h, direct = torch.rand(2, 1, count, generator=draw, dtype=torch.float64) / 2
+    x, y = normal(draw, 1, batch, 1, 4, 4), torch.randint(3, (1, batch), generator=draw)
+    noise = [None if s is None else normal(draw, 1, (batch + 1) // 2, *s) for s in network.noise_shapes]
+    signed = {i: torch.cat([e[0], -e[0]])[:batch] for i, e in enumerate(noise) if e is not None}
+
+    at, values = theta[0].clone().requires_grad_(), h[0].clone().requires_grad_()
+    parts = [
+        part.view(own.shape) for part, own in zip(at.split(list(network.layout.sizes)), network.parameters, strict=True)
+    ]
+    loss, _ = network.run_loss.regularised(parts, values, x[0], y[0], signed)
+    (g,) = torch.autograd.grad(loss + 0 * values.sum(), at, create_graph=True)  # the λs are used, if only like this
+    dummy = torch.ones_like(g, requires_grad=True)  # a vector-Jacobian product, differentiated by the vector
+    (by_h,) = torch.autograd.grad((g * dummy).sum(), values, create_graph=True)
+    ways = [torch.autograd.grad(by_h[column], dummy, retain_graph=True)[0] for column in range(count)]
+    products = [torch.autograd.grad(g, at, row, retain_graph=True)[0] for row in z[0]]
+    trace = network.linearise(theta, x, y, h, noise)
+    for columns in [(0,), (count - 1, 1), (2, 0, count - 2), tuple(range(count))]:
+        some, found = len(columns), out[:, : len(columns)].clone()
+        part = z[:, :some].contiguous()
+        network.tangent(trace, part, batch, columns=columns, direct=direct[:, :some], out=found, beta=0.75, alpha=0.2)
+        for i, column in enumerate(columns):
+            wanted = 0.75 * out[0, i] + 0.2 * (products[i] + direct[0, i] * ways[column])
+            torch.testing.assert_close(found[0, i], wanted, rtol=1e-9, atol=1e-11)
+
+
+def test_a_batch_without_noise_for_all_is_never_written_into() -> None:
+    config = image_config(small_cnn(), ALL_KINDS)
+    network = build_problem(config, image_split()).network
+    draw = draws()
+    x, y = normal(draw, 1, 5, 1, 4, 4), torch.randint(3, (1, 5), generator=draw)
+    noise = [None if s is None else normal(draw, 1, 3, *s) for s in network.noise_shapes]
+    h, before = torch.full((1, 7), 0.3, dtype=torch.float64), x.clone()
+    network.gradient(network.linearise(network.initial(1)[None], x, y, h, noise))
+    assert torch.equal(x, before)
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
@@ -133,25 +188,32 @@ STARTS = [
 ]
 
 
-@pytest.mark.parametrize(("estimator", "steps"), [("t1t2_at_theta", 200), ("forward", 30)])
-@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize(("estimator", "steps"), [("t1t2", 100), ("t1t2_at_theta", 200), ("forward", 30)])
+@pytest.mark.parametrize("model", [small_cnn(False, "relu"), small_cnn(True, "relu"), users("with_batch_norm")])
 def test_a_member_of_a_pack_equals_itself_alone_beside_one_that_diverges(
-    batch_norm: bool, estimator: str, steps: int
+    model: ModelConfig, estimator: str, steps: int
 ) -> None:
+    """A network with convolutions bit for bit, as its members are evaluated one by one; others to rounding."""
+    noisy = model.name == "cnn"
     config = image_config(
-        small_cnn(batch_norm, "relu"),
-        WIDE,
+        model,
+        WIDE if noisy else replace(WIDE, hidden_noise_std=None),
         {"steps": steps, "learning_rate": 0.1},
         {"estimator": estimator, "every": 10, "batch_size": 5},
         record_every=10,
     )
     problem = build_problem(config, image_split())
-    members = [Member(seed, start) for seed, start in zip((3, 4, 5), STARTS, strict=True)]
+    members = [
+        Member(seed, {name: start[name] for name in problem.layout.names}) for seed, start in enumerate(STARTS, 3)
+    ]
     packed = run(problem, config, members)
     assert [result.status for result in results(packed)] == ["completed", "diverged", "completed"]
     for position in (0, 2):
         alone = run(problem, config, [members[position]])
-        assert_close(of_member(packed, position), alone, rel=1e-9, abs_=1e-9)
+        if noisy:
+            assert bits(of_member(packed, position)) == bits(alone)
+        else:
+            assert_close(of_member(packed, position), alone, rel=1e-9, abs_=1e-9)
         assert results(alone)[0].final != results(alone)[0].initial
 
 
@@ -172,6 +234,48 @@ def test_a_run_continued_from_a_checkpoint_equals_the_uninterrupted_one_bit_for_
     rest = run(fresh, config, members, checkpoint_every=7, resume=loads(dumps(saved)))
     later = whole[whole.index(saved) + 1 :]
     assert bits(rest) == bits(later)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+@pytest.mark.parametrize("model", [small_cnn(batch_norm=True), users("residual")], ids=["cnn", "residual"])
+def test_a_trace_is_never_evaluated_on_a_batch_or_noise_that_has_been_overwritten(
+    model: ModelConfig, optimiser: str, estimator: EstimatorName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a step has been given is NaN from the next step on, and also when the loss of the last one is taken."""
+    inner = {"steps": 6, "optimiser": optimiser, "learning_rate": 0.01}
+    outer = {"estimator": estimator, "every": 2, "batch_size": 5}
+    config = image_config(model, HyperparameterConfig(), inner, outer, record_every=3)
+    problem = build_problem(config, image_split())
+    members = [Member(seed, middle(problem)) for seed in (1, 2)]
+    expected = run(problem, config, members)
+
+    given: dict[int, list[Tensor]] = {}  # the latest of each source
+
+    def forget(tensors: list[Tensor]) -> None:
+        for tensor in tensors:
+            tensor.fill_(torch.nan)
+
+    def fresh(at: Callable[..., Any]) -> Callable[..., Any]:
+        def called(source: Order | Noise, step: int) -> list[Tensor | None]:
+            forget(given.pop(id(source), []))
+            made = [None if part is None else part.clone() for part in at(source, step)]
+            given[id(source)] = [part for part in made if part is not None and part.is_floating_point()]
+            return made
+
+        return called
+
+    def loss(network: StackedModule, trace: Any) -> Tensor:
+        for tensors in given.values():
+            forget(tensors)
+        return loss_of(network, trace)
+
+    loss_of = StackedModule.loss
+    monkeypatch.setattr(StackedModule, "loss", loss)
+    for kind in (Order, Noise):
+        monkeypatch.setattr(kind, "at", fresh(kind.at))
+    assert bits(run(problem, config, members)) == bits(expected)
+    assert all(math.isfinite(point.t1_loss) for point in points(expected)[2:])
 
 
 def test_initial_weights_follow_from_the_seed_alone_and_leave_torchs_generator_as_it_was() -> None:
@@ -209,39 +313,17 @@ def test_evaluation_in_chunks_equals_the_mean_over_all(monkeypatch: pytest.Monke
     problem = build_problem(image_config(small_cnn(batch_norm=True)), image_split())
     theta = torch.stack([problem.network.initial(seed) for seed in (1, 2, 3)])
     whole = problem.network.evaluate(theta, *problem.test)
-    monkeypatch.setattr("trainers.networks.module.network.EVALUATION_ROWS", 9)  # three examples a chunk, one left over
+    monkeypatch.setattr("trainers.networks.module.group.EVALUATION_ROWS", 3)  # examples a chunk, one is left over
     for found, wanted in zip(problem.network.evaluate(theta, *problem.test), whole, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-12, atol=0)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device on this machine")
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_a_gpu_gives_what_the_cpu_gives(model: ModelConfig) -> None:
     config = image_config(model, ALL_KINDS, outer={"estimator": "forward"})
     problems = [build_problem(config, image_split(), device) for device in ("cpu", "cuda")]
-    network, draw, rows = problems[0].network, draws(), len(problems[0].t2[1])
-    theta = torch.stack([network.initial(seed) for seed in (1, 2)])
-    h = torch.rand(2, len(problems[0].layout.names), generator=draw, dtype=torch.float64) / 2
-    z = normal(draw, 2, h.shape[1], network.size)
-    noise = [None if site is None else normal(draw, 2, rows, *site) for site in network.noise_shapes]
-    outcomes = [methods(problem, theta, h, z, noise) for problem in problems]
-    for wanted, found in zip(*outcomes, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
-
-
-@torch.no_grad()
-def methods(problem: Problem, theta: Tensor, h: Tensor, z: Tensor, noise: list[Tensor | None]) -> list[Tensor]:
-    """What every method gives on the problem's T2, computed where that lies."""
-    network, (x, y) = problem.network, problem.t2
-    theta, h, z = (tensor.to(x) for tensor in (theta, h, z))
-    xs, ys = x.expand(len(theta), *x.shape), y.expand(len(theta), -1)
-    trace = network.linearise(theta, xs, ys, h, [None if drawn is None else drawn.to(x) for drawn in noise])
-    clean = network.linearise(theta, xs, ys)
-    found = [
-        network.gradient(trace),
-        network.gradient(clean),
-        network.mixed_vjp(trace, z[:, 0]),
-        network.tangent(trace, z, 6, h),
-        *network.evaluate(theta, x, y),
-    ]
-    return [tensor.cpu() for tensor in found]
+    arguments = Arguments.drawn(problems[0], members=2)
+    for wanted, found in zip(*(arguments.outcomes(problem) for problem in problems), strict=True):
+        torch.testing.assert_close(found.cpu(), wanted, rtol=1e-9, atol=1e-9)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.trainers.images import image_config, image_split
+from tests.trainers.images import differences, image_config, image_split, last_point, middle
 from trainers import ConfigError
 from trainers.config import HyperparameterConfig, ModelConfig, Range
-from trainers.networks.module.models import Statistics, without_running_averages
-from trainers.networks.module.probe import check_forward, check_parameters, numbers_of_an_example
+from trainers.networks.module.models import without_running_averages
+from trainers.networks.module.probe import check_forward, check_parameters, numbers_of_an_example, takes_channels_last
 from trainers.problem import build_problem
 
 HERE = "tests.trainers.networks.module.test_probe"
@@ -136,20 +136,51 @@ def test_a_noise_site_is_a_submodule_called_once(
 def test_a_module_that_fits_is_left_as_it_was_and_its_noise_sites_are_measured() -> None:
     module = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.BatchNorm1d(5), nn.Linear(5, 2))
     module.noise_sites = ("0", "1")  # type: ignore[assignment]  # torch knows of tensors and modules alone
-    statistics = without_running_averages(module)
+    without_running_averages(module)
     noisy = image_config(ModelConfig(), HyperparameterConfig(hidden_noise_std=Range(0.0, 0.5)))
-    assert check_forward(noisy, module, statistics, torch.randn(9, 3), 2) == {"0": (5,), "1": (5,)}
-    assert check_forward(image_config(ModelConfig()), module, statistics, torch.randn(9, 3), 2) == {}
+    assert check_forward(noisy, module, torch.randn(9, 3), 2) == {"0": (5,), "1": (5,)}
+    assert check_forward(image_config(ModelConfig()), module, torch.randn(9, 3), 2) == {}
     assert not any(part._forward_hooks for part in module.modules())
     twin = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.BatchNorm1d(5), nn.Linear(5, 2))
     twin.load_state_dict(module.state_dict(), strict=False)
     check_parameters("fits", module, twin)
 
 
+class Viewing(nn.Module):
+    """Flattens by a view that only contiguous tensors have or, told so, takes the numbers as they lie in memory."""
+
+    def __init__(self, blindly: bool) -> None:
+        super().__init__()
+        self.layer, self.blindly = nn.Conv2d(1, 2, 3), blindly
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer(x)
+        return x.as_strided((len(x), 8), (8, 1)) if self.blindly else x.view(len(x), 8)
+
+
+def test_a_module_has_its_images_with_channels_last_if_it_has_convolutions_and_gives_the_same() -> None:
+    images = torch.randn(9, 1, 4, 4)
+    assert takes_channels_last(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), images)
+    assert not takes_channels_last(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), images)
+    assert not takes_channels_last(Viewing(blindly=False), images)
+    assert not takes_channels_last(Viewing(blindly=True), images)
+
+
+def viewing(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    return nn.Sequential(Viewing(blindly=False), nn.Linear(8, classes))
+
+
+def test_a_module_that_views_its_images_as_contiguous_is_trained() -> None:
+    config = image_config(ModelConfig(f"{HERE}:viewing"))
+    problem = build_problem(config, image_split())
+    values = middle(problem)
+    found = last_point(problem, config, values, online=True).hypergradient
+    assert found == pytest.approx(differences(problem, config, values), rel=1e-6, abs=2e-10)
+
+
 def test_an_example_takes_its_inputs_and_twice_the_output_of_every_layer() -> None:
     module = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
-    assert numbers_of_an_example(module, None, torch.randn(9, 3)) == 2 * (3 + 5 + 5 + 2)
+    assert numbers_of_an_example(module, torch.randn(9, 3)) == 2 * (3 + 5 + 5 + 2)
     normalised = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5))
-    statistics = without_running_averages(normalised)
-    assert isinstance(statistics, Statistics)
-    assert numbers_of_an_example(normalised, statistics, torch.randn(9, 3)) == 2 * (3 + 5 + 5)
+    without_running_averages(normalised)
+    assert numbers_of_an_example(normalised, torch.randn(9, 3)) == 2 * (3 + 5 + 5)

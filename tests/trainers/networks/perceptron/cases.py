@@ -37,7 +37,7 @@ class Case:
     x: Tensor  # [P, B, d]
     y: Tensor  # [P, B]
     h: Tensor  # [P, H]
-    noise: list[Tensor | None]
+    noise: list[Tensor | None]  # of the first examples; the others take its negative
 
     def trace(self, mirrored: bool = False) -> Trace:
         """Of the regularised batch."""
@@ -53,11 +53,26 @@ class Case:
             if (column := columns[layer]) is not None:
                 epsilon = self.noise[layer]
                 assert epsilon is not None
-                a = a + h[column] * epsilon[member, rows]
+                signed = torch.cat([epsilon[member], -epsilon[member]])[: len(self.y[member])]
+                a = a + h[column] * signed[rows]
             a = torch.nn.functional.linear(a, weight, bias)
         smoothing = h[layout.label_smoothing] if layout.label_smoothing is not None else 0.0
         q = torch.nn.functional.one_hot(self.y[member, rows], 3) * (1 - smoothing) + smoothing / 3
         return -(q * torch.log_softmax(a, 1)).sum(1).mean()
+
+    def tangent(
+        self,
+        trace: Trace,
+        z: Tensor,
+        examples: int,
+        direct: Tensor | None = None,
+        columns: tuple[int, ...] | None = None,
+    ) -> Tensor:
+        """What the network adds of it to nothing; by default a direction for each column."""
+        out = torch.full_like(z, torch.nan)
+        columns = tuple(range(z.shape[1])) if columns is None else columns
+        self.network.tangent(trace, z, examples, columns=columns, direct=direct, out=out)
+        return out
 
     def parts(self, theta: Tensor) -> list[tuple[Tensor, Tensor]]:
         pieces = [theta[p.start : p.stop].view(p.shape) for p in self.network.parameters]
@@ -72,8 +87,16 @@ class Case:
 
 
 def case(
-    seed: int, activation: str, hidden: tuple[int, ...], kinds: HyperparameterConfig, size: int = 4, batch: int = 6
+    seed: int,
+    activation: str,
+    hidden: tuple[int, ...],
+    kinds: HyperparameterConfig,
+    size: int = 4,
+    batch: int = 6,
+    drawn: int | None = None,
 ) -> Case:
+    """``drawn`` examples have noise of their own; by default half of the batch, as in a training."""
+    drawn = (batch + 1) // 2 if drawn is None else drawn
     draw = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -81,7 +104,7 @@ def case(
 
     layout = lay_out(kinds, parameters_of(size, hidden, 3), len(hidden))
     network = StackedMLP(ModelConfig(hidden=hidden, activation=activation), size, 3, layout)  # type: ignore[arg-type]
-    noise = [None if shape is None else normal(2, batch, *shape) for shape in network.noise_shapes]
+    noise = [None if shape is None else normal(2, drawn, *shape) for shape in network.noise_shapes]
     h = torch.rand(2, len(layout.names), generator=draw, dtype=torch.float64) * 0.5
     y = torch.randint(3, (2, batch), generator=draw)
     return Case(network, layout, normal(2, network.size), normal(2, batch, size), y, h, noise)

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
+from torch import Tensor
 
-from tests.trainers.networks.perceptron.cases import assert_close, case, each_activation, each_kind, seeds, widths
+from tests.trainers.networks.perceptron.cases import (
+    KINDS,
+    Case,
+    assert_close,
+    case,
+    each_activation,
+    each_kind,
+    seeds,
+    widths,
+)
 from trainers.config import HyperparameterConfig
 
 
@@ -46,18 +58,42 @@ def test_tangents_are_autograds(
 ) -> None:
     """∇²θ C z_h + ∂_h ∇θ C on the first examples of the batch: H products with the Hessian, by double backward."""
     c = case(seed, activation, hidden, kinds)
-    columns = len(c.layout.names)
-    z = torch.randn(2, columns, c.network.size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    draw = torch.Generator().manual_seed(seed)
+    z = torch.randn(2, len(c.layout.names), c.network.size, dtype=torch.float64, generator=draw)
     trace = c.trace()
-    weights = torch.rand(2, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    found = c.network.tangent(trace, z, examples, weights)
-    plain = c.network.tangent(trace, z[:, :1], examples, None)
+    weights = torch.rand(2, len(c.layout.names), dtype=torch.float64, generator=draw)
+    found = c.tangent(trace, z, examples, weights)
+    plain = c.tangent(trace, z[:, :1], examples)
     for member in (0, 1):
-        theta, h, gradient = c.gradient(member, slice(examples))
-        hessian = torch.stack([torch.autograd.grad(g, theta, retain_graph=True)[0] for g in gradient])
-        direct = torch.stack([torch.autograd.grad(g, h, retain_graph=True)[0] for g in gradient])
-        assert_close(found[member], z[member] @ hessian + weights[member, :, None] * direct.T)
+        hessian, direct = second_derivatives(c, member, examples)
+        assert_close(found[member], z[member] @ hessian + weights[member, :, None] * direct)
         assert_close(plain[member], z[member, :1] @ hessian)
+
+
+def second_derivatives(c: Case, member: int, examples: int) -> tuple[Tensor, Tensor]:
+    """∇²θ C [N, N] and ∂_h ∇θ C [H, N] of the first examples, by double backward."""
+    theta, h, gradient = c.gradient(member, slice(examples))
+    hessian = torch.stack([torch.autograd.grad(g, theta, retain_graph=True)[0] for g in gradient])
+    direct = torch.stack([torch.autograd.grad(g, h, retain_graph=True)[0] for g in gradient])
+    return hessian, direct.T
+
+
+@each_activation
+@pytest.mark.parametrize("batch", [6, 5, 1])
+def test_any_hyperparameters_can_have_a_direction_in_any_order(activation: str, batch: int) -> None:
+    """Of the seven columns: each alone, all pairs in both orders, and some of more."""
+    c = case(6, activation, (5, 4), KINDS["all by layer"], batch=batch)
+    draw = torch.Generator().manual_seed(7)
+    z = torch.randn(2, 7, c.network.size, dtype=torch.float64, generator=draw)
+    weights = torch.rand(2, 7, dtype=torch.float64, generator=draw)
+    trace, each = c.trace(), [second_derivatives(c, member, batch) for member in (0, 1)]
+    subsets = [*itertools.permutations(range(7), 1), *itertools.permutations(range(7), 2), (5, 0, 6, 3), (1, 2, 4)]
+    for columns in subsets:
+        count = len(columns)
+        found = c.tangent(trace, z[:, :count].contiguous(), batch, weights[:, :count], columns)
+        for member, (hessian, direct) in enumerate(each):
+            wanted = z[member, :count] @ hessian + weights[member, :count, None] * direct[list(columns)]
+            assert_close(found[member], wanted)
 
 
 def test_no_hidden_layer_is_softmax_regression() -> None:
@@ -74,16 +110,14 @@ def test_no_hidden_layer_is_softmax_regression() -> None:
 
 @each_kind
 @each_activation
-def test_the_tangent_of_a_step_is_made_in_place_from_the_tangents(kinds: HyperparameterConfig, activation: str) -> None:
-    """z ← (I - η (∇²θ C + s)) γ z - η direct ∂_h ∇θ C."""
+def test_tangents_are_added_to_what_there_is(kinds: HyperparameterConfig, activation: str) -> None:
+    """out ← β out + α (∇²θ C z_h + direct_h ∂_h ∇θ C)."""
     c = case(5, activation, (5, 4), kinds)
     draw = torch.Generator().manual_seed(5)
-    z = torch.randn(2, len(c.layout.names), c.network.size, generator=draw, dtype=torch.float64)
-    strengths = torch.rand(2, len(c.network.parameters), generator=draw, dtype=torch.float64)
+    z, out = torch.randn(2, 2, len(c.layout.names), c.network.size, generator=draw, dtype=torch.float64)
+    before, columns = z.clone(), tuple(range(z.shape[1]))
     trace = c.trace()
-    entries = torch.tensor([p.stop - p.start for p in c.network.parameters])
-    faded = 0.9 * z
-    penalty = strengths.repeat_interleave(entries, 1).unsqueeze(1) * faded
-    wanted = faded - 0.2 * (c.network.tangent(trace, faded, 4, c.h) + penalty)
-    c.network.sgd_step_tangent(trace, z, 4, direct=c.h, strengths=strengths, fade=0.9, rate=0.2)
-    assert_close(z, wanted)
+    wanted = 0.75 * out + 0.2 * c.tangent(trace, z, 4, c.h)
+    c.network.tangent(trace, z, 4, columns=columns, direct=c.h, out=out, beta=0.75, alpha=0.2)
+    assert_close(out, wanted)
+    assert torch.equal(z, before)

@@ -29,7 +29,9 @@ def test_a_trace_has_every_layers_input_slope_and_delta(activation: str) -> None
     layers = [(normal(draw, 2, 4, 3), normal(draw, 2, 4)), (normal(draw, 2, 3, 4), normal(draw, 2, 3))]
     x, labels = normal(draw, 2, 5, 3), torch.randint(3, (2, 5), generator=draw)
     noise, stds = [normal(draw, 2, 5, 3), normal(draw, 2, 5, 4)], [normal(draw, 2, 1, 1), normal(draw, 2, 1, 1)]
-    found = linearise(layers, activation, x=x, labels=labels, noise=noise, stds=stds, smoothing=None, mirrored=False)
+    found = linearise(
+        layers, activation, x=x, labels=labels, noise=noise, stds=stds, smoothing=None, mirrored=False, overwrite=False
+    )
 
     first = x + stds[0] * noise[0]
     z = (first @ layers[0][0].mT + layers[0][1].unsqueeze(1)).requires_grad_()
@@ -77,6 +79,36 @@ def test_without_hyperparameters_a_trace_is_clean() -> None:
     assert not torch.equal(regularised.inputs[0], c.x)
     silent = c.network.linearise(c.theta, c.x, c.y, torch.zeros_like(c.h), c.noise)
     assert_close(silent.logits, clean.logits)
+
+
+@each_activation
+@pytest.mark.parametrize("batch", [1, 2, 5, 6])
+@pytest.mark.parametrize("drawn", ["half", "all"])
+def test_the_examples_without_noise_of_their_own_take_its_negative(activation: str, batch: int, drawn: str) -> None:
+    """Against a trace in which the noise of every example is written out, and is drawn for each."""
+    c = case(2, activation, (5, 4), KINDS["all tied"], batch=batch, drawn=batch if drawn == "all" else None)
+    written_out = [None if e is None else torch.cat([e, -e], 1)[:, :batch] for e in c.noise]
+    found, wanted = c.trace(), c.network.linearise(c.theta, c.x, c.y, c.h, written_out)
+    first = c.noise[0]
+    assert first is not None
+    assert first.shape[1] == (batch if drawn == "all" else (batch + 1) // 2)
+    for ours, theirs in zip([*found.inputs, *found.deltas], [*wanted.inputs, *wanted.deltas], strict=True):
+        assert torch.equal(ours, theirs)
+    assert_close(c.network.gradient(found), c.network.gradient(wanted))
+    w = c.network.direction(c.theta.flip(1))
+    assert_close(c.network.mixed_vjp(found, w), c.network.mixed_vjp(wanted, w))
+
+
+@pytest.mark.parametrize("batch", [5, 6])
+def test_a_batch_is_written_into_only_where_that_is_allowed(batch: int) -> None:
+    c = case(2, "tanh", (5, 4), KINDS["all tied"], batch=batch)
+    before, wanted = c.x.clone(), c.trace()
+    assert torch.equal(c.x, before)
+    found = c.network.linearise(c.theta, c.x, c.y, c.h, c.noise, overwrite=True)
+    assert found.inputs[0].data_ptr() == c.x.data_ptr()  # which spares the memory of the widest layer
+    assert not torch.equal(c.x, before)
+    for ours, theirs in zip([*found.inputs, *found.deltas], [*wanted.inputs, *wanted.deltas], strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
