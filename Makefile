@@ -4,6 +4,7 @@ SHELL := /bin/bash
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,\
 	$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)) python3)
+GIVEN_PYTHON := $(if $(filter file,$(origin PYTHON)),,$(PYTHON))
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -15,8 +16,8 @@ LOWEST := .venv-lowest
 LOWEST_PYTHON ?= python3.11
 SEED ?= 1
 
-.PHONY: .venv help study test test-faults test-browser test-lowest lint format hooks architecture \
-	bench-overhead bench-packing bench-scale constraints clean
+.PHONY: .venv help study test test-faults test-browser gpu test-lowest lint format hooks architecture \
+	bench-overhead bench-packing bench-modules bench-scale constraints clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +35,12 @@ test-faults: $(INSTALLED)  ## SIGKILLs over a multi-node cluster on this machine
 
 test-browser: $(INSTALLED)  ## the pages in a real browser (skips where there is none)
 	$(BIN)/python -m pytest -m browser
+
+gpu:  ## all that needs a GPU; by PYTHON=… as it is, else by .venv, or by a python3 that has torch
+	@python="$(or $(GIVEN_PYTHON),$(wildcard $(BIN)/python))"; \
+	if [ -z "$$python" ] && $(PYTHON) -c 'import torch' 2>/dev/null; then python="$(PYTHON)"; fi; \
+	if [ -z "$$python" ]; then $(MAKE) .venv && python="$(BIN)/python"; fi; \
+	$$python -m tests.gpu $(ARGS)
 
 test-lowest: $(LOWEST)/.installed  ## the tests with the lowest versions that pyproject.toml allows; TORCH=2.13.0 takes another torch
 	$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning -W ignore::FutureWarning \
@@ -60,6 +67,9 @@ bench-overhead: $(INSTALLED_BENCH)  ## cost of the T1-T2 step over plain trainin
 
 bench-packing: $(INSTALLED_BENCH)  ## many runs packed into one process, against one run a process
 	$(BIN)/python -m tests.benchmarks.packing
+
+bench-modules: $(INSTALLED_BENCH)  ## a convolutional network as a module, beside a textbook loop on the same network
+	$(BIN)/python -m tests.benchmarks.modules
 
 bench-scale: $(INSTALLED_BENCH)  ## 100,000 no-op runs through the driver, beside Ray Tune and Optuna
 	$(BIN)/python -m tests.benchmarks.scale
