@@ -75,7 +75,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "tangent at each 2nd step": {"outer": {"tangent_every": 2}},
     "tangent at each 5th step": {"outer": {"tangent_every": 5}},
     "first outer step after a tenth": {"outer": {"warmup_steps": 200}},
-    "one step, v of the outer step before": {"outer": {"estimator": "t1t2_lagged"}},
 }
 
 
