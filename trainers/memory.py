@@ -55,6 +55,7 @@ def member_bytes(problem: Problem, config: TrainConfig, online: bool) -> int:
         estimator = ESTIMATORS[outer.estimator].memory(problem.task(config))
     noise = sum(math.prod(shape) for shape in network.noise_shapes if shape is not None)
     numbers = copies * network.size + examples * network.example_size + estimator
+    # A GPU draws several steps at once. A CPU does so only where they are small, which is left out here.
     draws = (batch + 1) // 2 * noise * steps_at_once(CACHED_NUMBERS, problem.t1[0].device)
     numbers += 2 * draws  # and the bits that they are made of
     orders = 16 * (len(problem.t1[1]) + len(problem.t2[1]))

@@ -64,7 +64,9 @@ class Noise:
         numbers = len(seeds) * rows * max((math.prod(shape) for shape in shapes if shape is not None), default=0)
         self.block = steps_at_once(numbers, like.device)
         self.sites = [
-            None if shape is None else _Site([stream_key(s, Stream.NOISE, site) for s in seeds], (rows, *shape), like)
+            None
+            if shape is None
+            else _Site([stream_key(s, Stream.NOISE, site) for s in seeds], (rows, *shape), self.block, like)
             for site, shape in enumerate(shapes)
         ]
         self.drawn = -1
@@ -77,7 +79,7 @@ class Noise:
         """
         block, offset = divmod(step, self.block)
         if block != self.drawn:
-            self.values = [None if site is None else site.draw(block, self.block) for site in self.sites]
+            self.values = [None if site is None else site.draw(block) for site in self.sites]
             self.drawn = block
         return [None if value is None else value[:, offset] for value in self.values]
 
@@ -85,26 +87,25 @@ class Noise:
 class _Site:
     """The draws of one site, and the memory that every one of them is made in."""
 
-    def __init__(self, keys: Sequence[int], shape: tuple[int, ...], like: Tensor) -> None:
+    def __init__(self, keys: Sequence[int], shape: tuple[int, ...], steps: int, like: Tensor) -> None:
         self.keys = np.array(keys, dtype=np.uint64)
-        self.shape, self.like = shape, like
+        self.shape, self.steps = shape, steps
         self.words = place_words(shape[0] + shape[0] % 2, math.prod(shape[1:]), like.device)
         self.made = range(0)  # the blocks that ``block_keys`` are of
         self.block_keys = torch.empty(0)  # int32 [KEY_BLOCKS, 3, P·steps, 1, 1]
-        self.bits, self.out = like.new_empty(0, dtype=torch.int32), like.new_empty(0)
+        self.out = like.new_empty(len(keys) * steps, len(self.words[0]), len(self.words[1]))
+        # Numbers take the place of their bits: a draw that stays in the processor's cache is twice as fast.
+        single = self.out.dtype == torch.float32
+        self.bits = self.out.view(torch.int32) if single else torch.empty_like(self.out, dtype=torch.int32)
 
-    def draw(self, block: int, steps: int) -> Tensor:
-        """ε of the ``steps`` steps of a block, [P, steps, *shape]."""
+    def draw(self, block: int) -> Tensor:
+        """ε of the steps of a block, [P, steps, *shape]."""
+        steps = self.steps
         if block not in self.made:
             self.made = range(block - block % KEY_BLOCKS, block - block % KEY_BLOCKS + KEY_BLOCKS)
             parts = step_keys(self.keys, self.made.start * steps, KEY_BLOCKS * steps)
             each = parts.reshape(3, -1, KEY_BLOCKS, steps).transpose(2, 0, 1, 3).reshape(KEY_BLOCKS, 3, -1, 1, 1)
-            self.block_keys = torch.from_numpy(each).to(self.like.device)
-        if self.out.numel() == 0:
-            self.out = self.like.new_empty(len(self.keys) * steps, len(self.words[0]), len(self.words[1]))
-            # Numbers take the place of their bits: a draw that stays in the processor's cache is twice as fast.
-            single = self.out.dtype == torch.float32
-            self.bits = self.out.view(torch.int32) if single else torch.empty_like(self.out, dtype=torch.int32)
+            self.block_keys = torch.from_numpy(each).to(self.out.device)
         counter_bits(self.words, self.block_keys[block - self.made.start].unbind(), out=self.bits)
         normal(self.bits, out=self.out)
         return self.out[:, : self.shape[0]].view(len(self.keys), steps, *self.shape)
@@ -144,10 +145,10 @@ def counter_bits(words: Words, keys: Keys, out: Tensor) -> None:
 
 
 def normal(bits: Tensor, out: Tensor) -> None:
-    r"""Standard normal numbers, into ``out`` [R, rows, columns] with an even number of rows (Box and Muller, 1958).
+    """Standard normal numbers, into ``out`` [R, rows, columns] with an even number of rows (Box and Muller, 1958).
 
     Of the int32 ``bits`` of the same shape, whose memory may be that of ``out``, the upper half of the rows gives the
-    radius, √(-2 log u), and the lower half the angle. u = (\|bits\| + ½) / 2^31 lies in (0, 1], so that no radius is
+    radius, √(-2 log u), and the lower half the angle. u = (abs(bits) + ½) / 2^31 lies in (0, 1], so that no radius is
     above 6.7. The small constant keeps rounding from making the root's argument negative.
     """
     out.copy_(bits)

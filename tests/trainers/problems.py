@@ -79,6 +79,9 @@ def small_config(
     )
 
 
+STILL = HyperparameterConfig(
+    log10_l2=Range(-5.5, -2.5, learning_rate=0.0), input_noise_std=Range(0.0, 0.8, learning_rate=0.0)
+)  # outer steps that leave everything where it is
 ALL_KINDS = HyperparameterConfig(
     log10_l2=Range(-5.5, 0.0, scope="layer"),
     hidden_noise_std=Range(0.0, 0.8, scope="layer"),

@@ -57,8 +57,10 @@ def raised(boxes: Boxes, h: Tensor) -> Tensor:
 
 
 def slopes(boxes: Boxes, h: Tensor) -> Tensor:
-    """dh/dc [P, H], c the coordinate that the outer step adds to: 1, 1 / (2 n0) for n0², (n0² + κ) times that for the
-    logarithm of n0² + κ."""
+    """dh/dc [P, H], where c is the coordinate that the outer step adds to.
+
+    It is 1 for the value itself, 1 / (2 n0) for n0², and (n0² + κ) / (2 n0) for log(n0² + κ).
+    """
     if boxes.squares is None:
         return torch.ones_like(h)
     scale = torch.where(boxes.offset > 0, h * h + boxes.offset, 1.0)

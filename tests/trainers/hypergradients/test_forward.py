@@ -12,17 +12,22 @@ from torch import Tensor
 from torch.autograd.functional import jvp
 
 from tests.trainers.hypergradients.by_hand import ByHand, assert_equal, differences, last_point
-from tests.trainers.problems import ALL_KINDS, LN10, cross_entropy, penalised_loss, penalty, small_config, small_problem
+from tests.trainers.problems import (
+    ALL_KINDS,
+    LN10,
+    STILL,
+    cross_entropy,
+    penalised_loss,
+    penalty,
+    small_config,
+    small_problem,
+)
 from tests.trainers.runs import TUNED, checkpoints, points, run
 from trainers import Member, Problem, TrainConfig
 from trainers.batches import Order
 from trainers.config import HyperparameterConfig, OuterConfig, Range
 from trainers.noise import Noise, whole
 from trainers.seeding import Stream
-
-STILL = HyperparameterConfig(
-    log10_l2=Range(-5.5, -2.5, learning_rate=0.0), input_noise_std=Range(0.0, 0.8, learning_rate=0.0)
-)
 
 
 def by_autograd(

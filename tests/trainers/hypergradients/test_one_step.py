@@ -10,7 +10,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.trainers.hypergradients.by_hand import ByHand, assert_equal, checkpoint_at, differences, last_point
-from tests.trainers.problems import ALL_KINDS, cross_entropy, penalised_loss, small_config, small_problem
+from tests.trainers.problems import ALL_KINDS, STILL, cross_entropy, penalised_loss, small_config, small_problem
 from tests.trainers.runs import TUNED, assert_close, bits, checkpoints, points, run
 from trainers import Member
 from trainers.batches import Order
@@ -18,10 +18,6 @@ from trainers.config import HyperparameterConfig, Range
 from trainers.hypergradients import one_step
 from trainers.noise import Noise, whole
 from trainers.seeding import Stream
-
-STILL = HyperparameterConfig(
-    log10_l2=Range(-5.5, -2.5, learning_rate=0.0), input_noise_std=Range(0.0, 0.8, learning_rate=0.0)
-)
 
 
 @given(

@@ -111,7 +111,8 @@ def _deltas(
     layers: Layers, slopes: list[Tensor], probabilities: Tensor, labels: Tensor, smoothing: Tensor | None
 ) -> list[Tensor]:
     """δ_l of every layer, by the backward pass."""
-    delta = probabilities.scatter_add(2, labels.unsqueeze(2), _minus_ones(labels.shape, probabilities))
+    minus_ones = _minus_one(probabilities.dtype, probabilities.device).expand(*labels.shape, 1)
+    delta = probabilities.scatter_add(2, labels.unsqueeze(2), minus_ones)
     if smoothing is not None:
         delta.addcmul_(label_slope(labels, probabilities), smoothing)
     delta.div_(labels.shape[1])
@@ -122,13 +123,9 @@ def _deltas(
     return deltas[::-1]
 
 
-def _minus_ones(shape: torch.Size, like: Tensor) -> Tensor:
-    """-1 for each label, [P, B, 1]."""
-    return _minus_one(like.dtype, like.device).expand(*shape, 1)
-
-
 @cache
 def _minus_one(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Made once, because making a tensor of a number takes longer than adding it."""
     return torch.tensor(-1.0, dtype=dtype, device=device)
 
 
