@@ -194,12 +194,12 @@ class OuterConfig:
         int,
         at_least(0, "0: the whole batch"),
         "forward: examples of a T1 batch that carry the tangent; all, where there are fewer",
-    ] = 25
-    tangent_every: Annotated[int, at_least(1), "forward: inner steps from one update of the tangent to the next"] = 3
+    ] = 32
+    tangent_every: Annotated[int, at_least(1), "forward: inner steps from one update of the tangent to the next"] = 4
     antithetic: Annotated[bool, "forward: take the tangent of each example's mean over ε and -ε"] = True
     averaging: Annotated[
         float, FRACTION_BELOW_1, "forward, t1t2_lagged: what running means keep at each step; 0 for no means"
-    ] = 0.98
+    ] = 0.9
     look_back: Annotated[int, at_least(0), "neumann: the terms of the series after the first"] = 5
 
     def __post_init__(self) -> None:

@@ -118,7 +118,7 @@ class _Training:
             trace=trace,
         )
         estimator.before_step(step)
-        gradient = self._inner_step(trace, rate, keep_theta=due)
+        gradient = self._inner_step(trace, rate, keep_theta=due and estimator.looks_back)
         move = Move(theta=state.theta, gradient=gradient, optimiser=state.inner)
         estimator.after_step(step, move)
         if due:
@@ -126,7 +126,7 @@ class _Training:
         return trace
 
     def _inner_step(self, trace: Any, rate: float, *, keep_theta: bool) -> Tensor | None:
-        """Move θ: in place, or ``keep_theta`` for an outer step, which needs it, and its trace, as it was before.
+        """Move θ: in place, or ``keep_theta`` for an outer step that needs it, and its trace, as it was before.
 
         Returns the gradient [P, N]; None for SGD, which does not form it.
         """

@@ -51,7 +51,7 @@ class Step:
     number: int  # from 1
     rate: float  # η1
     values: Values
-    theta: Tensor  # [P, N]; an inner step moves it in place, unless an outer step follows
+    theta: Tensor  # [P, N]; an inner step moves it in place, unless an outer step follows that looks back
     inputs: Callable[[int], Tensor]  # x of the first m examples, [P, m, ...], without noise
     y: Tensor  # [P, B]
     noise: Draws
@@ -84,6 +84,7 @@ class Estimator(ABC):
     """
 
     needs_tangents: ClassVar[bool] = False  # whether it calls ``Network.tangent``
+    looks_back: bool = True  # whether ``hypergradient`` needs θ and the trace of before the inner step
 
     def __init__(self, task: Task, *, seeds: tuple[int, ...], theta: Tensor, h: Tensor) -> None:
         self.task, self.seeds = task, seeds

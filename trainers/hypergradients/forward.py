@@ -23,9 +23,12 @@ class Forward(Estimator):
     training. Assumes of γ < 1 only that what h did 1/(1-γ) steps ago no longer matters.
 
     With ``tangent_every`` = j > 1 only each j-th step is carried, at its own length. The fixed point is the same,
-    -(∇²C1~)⁻¹ ∂_h g, approached j times slower. The steps stay as stable as the training's own; steps j times longer
-    would not. With momentum or Adam, j > 1 is approximate besides: the tangent of the optimiser's state then fades j
-    times slower than the state itself.
+    -(∇²C1~)⁻¹ ∂_h g, but z comes to it j times slower where the loss is flat. Steps j times longer would not be stable
+    where it is steep. So with SGD z has a momentum of its own (heavy ball, Polyak, 1964): each carried step adds μ
+    times what the one before changed. That makes z 1/(1-μ) times quicker where the loss is flat, and the noise that
+    comes from the few examples as much larger. μ = 1 - 1/j would leave no delay, μ = 0 no further noise; taken is
+    μ = 1 - 1/√j, between them. Momentum and Adam as inner optimisers need none, since they have a momentum. With them
+    j > 1 is approximate, because the tangent of the optimiser's state fades j times slower than the state itself.
 
     ``antithetic`` carries the derivative of the gradient's mean over ε and -ε. The part of ∂_n0 g that is odd in ε
     cancels then; it has mean zero, but does not vanish with n0 as the rest does. z is carried for the coordinate c of
@@ -47,13 +50,17 @@ class Forward(Estimator):
         self.columns = _carried(task)
         self.others = [column for column in range(h.shape[1]) if column not in self.columns]
         self.z = theta.new_zeros(len(theta), len(self.columns), theta.shape[1])  # dθ'/dc
+        self.z_before = torch.zeros_like(self.z)  # z before the latest carried step; of SGD alone
         self.z_state = inner.initial_state(config.inner, self.z)  # the tangent of the optimiser's state
         self.z_dot: Tensor | None = None  # dg/dc, between the beginning and the end of a step
         self.average = {"theta": theta.clone(), "z": self.z.clone()} if config.outer.averaging else {}
+        beside_l2 = set(self.others) - set(task.layout.l2_columns)
+        self.by_step = bool(beside_l2)  # whether the derivative of the step itself is wanted of a hyperparameter
+        self.looks_back = self.by_step or (bool(self.others) and not self.average)
 
     @classmethod
     def memory(cls, task: Task) -> int:
-        """The tangents of θ and of the optimiser's state, temporaries, means, and the examples that carry them."""
+        """The tangents of θ, now and before, and of the optimiser's state, means, and the examples that carry them."""
         config, directions = task.config, len(_carried(task))
         copies = directions * (2 + 2 * len(inner.STATE[config.inner.optimiser]))
         copies += 1 + directions if config.outer.averaging else 0
@@ -62,6 +69,8 @@ class Forward(Estimator):
 
     def tensors(self) -> dict[str, Tensor]:
         states = {f"z_state.{name}": value for name, value in self.z_state.items()}
+        if self.task.config.inner.optimiser == "sgd":
+            states["z_before"] = self.z_before
         means = {f"average.{name}": value for name, value in self.average.items()}
         return {"z": self.z} | states | means
 
@@ -76,9 +85,11 @@ class Forward(Estimator):
         )
         fade = config.outer.memory**config.outer.tangent_every
         if config.inner.optimiser == "sgd":
-            keep = fade * (1 - step.rate * values.strengths)
-            tangent(out=self.z, beta=keep, alpha=-step.rate, fade=fade)
-            penalty_direction(layout, self.columns, values.strengths, step.theta, self.z, -step.rate)
+            new, momentum = self.z_before, 1 - config.outer.tangent_every**-0.5
+            tangent(out=new, beta=-momentum, alpha=-step.rate, fade=fade)
+            penalty_direction(layout, self.columns, values.strengths, step.theta, new, -step.rate)
+            new.addcmul_(self.z, (momentum + fade * (1 - step.rate * values.strength)).unsqueeze(1))
+            self.z, self.z_before = new, self.z
         else:
             for fading in (self.z, *self.z_state.values()):
                 fading.mul_(fade)
@@ -119,8 +130,7 @@ class Forward(Estimator):
             w = network.scaled_gradient(trace, sensitivity(self.task, step, move))
             dots = network.dots(theta, w, Descent(strengths=strengths)) if self.average else network.dots(step.theta, w)
             penalty = penalty_hypergradient(layout, strengths, dots)
-            rest = set(self.others) - set(layout.l2_columns)
-            one_step = penalty + network.mixed_vjp(step.trace, w) if rest else penalty
+            one_step = penalty + network.mixed_vjp(step.trace, w) if self.by_step else penalty
             out[:, self.others] = -one_step[:, self.others]
         return out
 

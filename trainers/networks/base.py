@@ -95,16 +95,16 @@ class Network(Protocol):
         columns: tuple[int, ...] = (),
         direct: Tensor | None = None,
         out: Tensor,
-        beta: Tensor | float = 0.0,
+        beta: float = 0.0,
         alpha: float = 1.0,
         fade: float = 1.0,
     ) -> None:
         """``out`` ← ``beta`` ``out`` + ``alpha`` (∇²θ C ``fade`` z_h + ``direct``_h ∂_h ∇θ C), for H directions z.
 
-        z and ``out``, which may be z, are [P, H, N]; ``beta`` is a number or [P, K], one for each parameter tensor.
-        Taken on the first ``examples`` of the batch, an unbiased estimate of its mean. Direction h belongs to the
-        hyperparameter in column ``columns``[h]. ``direct`` [P, H] weighs the second term, which the λs lack here;
-        without it these are Hessian-vector products, of any number H, and ``columns`` say nothing.
+        z and ``out``, which is not z, are [P, H, N]. Where ``beta`` is 0, ``out`` need not hold numbers. Taken on the
+        first ``examples`` of the batch, an unbiased estimate of its mean. Direction h belongs to the hyperparameter in
+        column ``columns``[h]. ``direct`` [P, H] weighs the second term, which the λs lack here; without it these are
+        Hessian-vector products, of any number H, and ``columns`` say nothing.
         """
 
     def evaluate(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

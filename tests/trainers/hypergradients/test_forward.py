@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -43,7 +44,8 @@ def by_autograd(
     theta = problem.network.initial(seed)
     h = torch.tensor(list(values.values()), dtype=torch.float64)
     carried_h = torch.stack([h[0], h[1].clamp(min=lowest)])
-    z = torch.zeros(len(theta), 2, dtype=torch.float64)
+    z = before = torch.zeros(len(theta), 2, dtype=torch.float64)
+    momentum = 1 - 1 / math.sqrt(outer.tangent_every)
     mean_theta, mean_z = theta, z
     order = Order(*problem.t1, [seed], Stream.T1_ORDER, batch)
     noise = Noise([seed], problem.network.noise_shapes, batch, theta)
@@ -55,9 +57,9 @@ def by_autograd(
         assert half is not None
         g = partial(gradient, shapes, x[0].clone(), y[0], torch.cat([half[0], -half[0]])[:batch])
         if count % outer.tangent_every == 0:
-            z = outer.memory**outer.tangent_every * z
-            moved = [jvp(partial(g, *carrying), (theta, carried_h), (z[:, k], units[k]))[1] for k in (0, 1)]
-            z = z - rate * torch.stack(moved, 1)
+            kept = outer.memory**outer.tangent_every * z
+            moved = [jvp(partial(g, *carrying), (theta, carried_h), (kept[:, k], units[k]))[1] for k in (0, 1)]
+            z, before = kept - rate * torch.stack(moved, 1) + momentum * (z - before), z
         step, nothing = partial(g, batch, (1.0,)), torch.zeros_like(theta)
         last = torch.stack([jvp(step, (theta, h), (nothing, units[k]))[1] for k in (0, 1)], 1)
         theta = theta - rate * step(theta.requires_grad_(), h).detach()

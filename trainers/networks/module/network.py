@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainers.config import TrainConfig
-from trainers.hyperparameters import lay_out, penalty_strength
+from trainers.hyperparameters import lay_out
 from trainers.networks.base import Descent, Draws
 from trainers.networks.module.group import Group, evaluation, flat, groups
 from trainers.networks.module.loss import RunLoss
@@ -164,19 +164,18 @@ class StackedModule:
         columns: tuple[int, ...] = (),
         direct: Tensor | None = None,
         out: Tensor,
-        beta: Tensor | float = 0.0,
+        beta: float = 0.0,
         alpha: float = 1.0,
         fade: float = 1.0,
     ) -> None:
         """By forward over reverse mode; with batch normalisation, under the statistics of those ``examples``."""
-        keep = penalty_strength(self.layout, beta).unsqueeze(1) if isinstance(beta, Tensor) else None
         for group, place in zip(trace.groups, trace.members, strict=True):
             weights = None if direct is None else direct[place]
             found = group.tangent(fade * z[place], examples, columns=columns, direct=weights)
-            if keep is None and beta == 0:  # ``out`` may hold no numbers yet
+            if beta == 0:  # ``out`` may hold no numbers yet
                 torch.mul(found, alpha, out=out[place])
             else:
-                out[place].mul_(beta if keep is None else keep[place]).add_(found, alpha=alpha)
+                out[place].mul_(beta).add_(found, alpha=alpha)
 
     @torch.no_grad()
     def evaluate(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

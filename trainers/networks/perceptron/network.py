@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -155,25 +153,14 @@ class StackedMLP:
         columns: tuple[int, ...] = (),
         direct: Tensor | None = None,
         out: Tensor,
-        beta: Tensor | float = 0.0,
+        beta: float = 0.0,
         alpha: float = 1.0,
         fade: float = 1.0,
     ) -> None:
-        layers = self.views(z.view(-1, self.size))
-        out_layers = layers if out is z else self.views(out.view(-1, self.size))
-        betas = self._betas(beta, len(z), z.shape[1])
+        layers, into = self.views(z.view(-1, self.size)), self.views(out.view(-1, self.size))
         parts = second_order.tangents(trace, layers, examples, self.layout, columns=columns, direct=direct, fade=fade)
         for part in parts:
-            here = betas[2 * part.layer], betas[2 * part.layer + 1]
-            part.add_to(*out_layers[part.layer], beta=here, alpha=alpha)
-
-    def _betas(self, beta: Tensor | float, members: int, directions: int) -> Sequence[Tensor | float]:
-        """For each parameter tensor: a number, or one for each direction of each member, [P·H]."""
-        if not isinstance(beta, Tensor):
-            return [beta] * len(self.parameters)
-        if members == 1:
-            return cast(list[float], beta[0].tolist())
-        return beta.repeat_interleave(directions, 0).unbind(1)
+            part.add_to(*into[part.layer], beta=beta, alpha=alpha)
 
     def evaluate(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         loss, wrong = theta.new_zeros(2, len(theta))

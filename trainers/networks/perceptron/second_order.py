@@ -57,9 +57,6 @@ def mixed_vjp(trace: Trace, w: Direction, layout: Layout) -> Tensor:
     return out
 
 
-Beta = float | Tensor
-
-
 @dataclass(frozen=True, kw_only=True)
 class LayerTangent:
     """The tangents of ∂C/∂W and ∂C/∂b of one layer, for H directions of each member: Σ lᵀ r, and a vector."""
@@ -69,12 +66,9 @@ class LayerTangent:
     bias: Tensor  # [P·H, out]
     own: tuple[int, Tensor, Tensor] | None = None  # one direction's further lᵀ r: which, l [P, m, out], r [P, m, in]
 
-    def add_to(self, weight: Tensor, bias: Tensor, beta: tuple[Beta, Beta], alpha: float) -> None:
-        """``beta`` times what is there plus ``alpha`` times the tangents, in place on [P·H, out, in] and [P·H, out].
-
-        ``beta`` is that of the weight and of the bias, a number or [P·H]. A number costs no pass over the weight.
-        """
-        keep = _kept(weight, beta[0])
+    def add_to(self, weight: Tensor, bias: Tensor, *, beta: float, alpha: float) -> None:
+        """``beta`` times what is there plus ``alpha`` times the tangents, in place on [P·H, out, in] and [P·H, out]."""
+        keep = beta
         for left, right in self.factors:
             for target, part in zip(_split(weight, len(right)), _split(left, len(right)), strict=True):
                 target.baddbmm_(part.transpose(1, 2), right, beta=keep, alpha=alpha)
@@ -82,19 +76,10 @@ class LayerTangent:
         if self.own is not None:
             direction, left, right = self.own
             _split(weight, len(right))[direction].baddbmm_(left.transpose(1, 2), right, alpha=alpha)
-        keep = _kept(bias, beta[1])
-        if keep == 0:  # what is there may be no number
+        if beta == 0:  # what is there may be no number
             torch.mul(self.bias, alpha, out=bias)
         else:
-            bias.mul_(keep).add_(self.bias, alpha=alpha)
-
-
-def _kept(target: Tensor, beta: Beta) -> float:
-    """A number for the products to multiply ``target`` with; where there are several, it is multiplied here."""
-    if not isinstance(beta, Tensor):
-        return beta
-    target.mul_(beta.view(-1, *[1] * (target.dim() - 1)))
-    return 1
+            bias.mul_(beta).add_(self.bias, alpha=alpha)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +137,7 @@ def tangents(
 ) -> Iterator[LayerTangent]:
     """``fade`` ∇²θ C z_h + ``direct``_h ∂_h ∇θ C on the first ``examples`` of the batch, from the last layer down.
 
-    ``z`` holds H directions of each member layer by layer, [P·H, out, in] and [P·H, out]. Once the tangent of a layer
-    is given, ``z`` is not read there any more, so that the caller may overwrite it. Direction h belongs to the
+    ``z`` holds H directions of each member layer by layer, [P·H, out, in] and [P·H, out]. Direction h belongs to the
     hyperparameter in column ``columns``[h]. ``direct`` [P, H] weighs the second term; None leaves it out. The λs get no
     direct part here. Of a mirrored trace, ``examples`` are all.
     """
