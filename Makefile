@@ -17,7 +17,7 @@ LOWEST_PYTHON ?= python3.11
 SEED ?= 1
 
 .PHONY: .venv help study test test-faults test-browser gpu test-lowest lint format hooks architecture \
-	bench-overhead bench-packing bench-modules bench-scale constraints clean
+	bench-overhead bench-packing bench-modules bench-fixed-step bench-scale constraints clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ bench-packing: $(INSTALLED_BENCH)  ## many runs packed into one process, against
 
 bench-modules: $(INSTALLED_BENCH)  ## a convolutional network as a module, beside a textbook loop on the same network
 	$(BIN)/python -m tests.benchmarks.modules
+
+bench-fixed-step: $(INSTALLED_BENCH)  ## a fixed step beside the operations that nobody can leave out
+	$(BIN)/python -m tests.benchmarks.fixed_step
 
 bench-scale: $(INSTALLED_BENCH)  ## 100,000 no-op runs through the driver, beside Ray Tune and Optuna
 	$(BIN)/python -m tests.benchmarks.scale

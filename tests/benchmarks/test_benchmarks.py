@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.benchmarks import images, measure, modules, overhead, packing, peers, textbook
+from tests.benchmarks import fixed_step, images, measure, modules, overhead, packing, peers, textbook
 from tests.trainers.elsewhere import DEVICE, pretended_device
 from tests.trainers.images import image_config, image_split, last_point, small_cnn
 from tests.trainers.problems import small_config, small_problem
@@ -199,6 +199,32 @@ def test_modules_prints_and_writes_its_table(
     assert all(len(row["repeats"]) == 2 for row in report["microseconds_per_step"].values())
     printed = capsys.readouterr().out
     assert all(name in printed for name in [*report["microseconds_per_step"], *report["ratios"]])
+
+
+def test_the_fixed_step_is_printed_and_written_beside_its_floor(
+    report_of: ReportOf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fixed_step, "mnist", lambda: DataConfig("digits", t1_size=200, t2_size=100, test_size=100))
+    monkeypatch.setattr(fixed_step, "NETWORKS", ((8,), (8, 8)))
+    report = report_of("fixed_step", "--steps", "4", "--repeats", "2")
+    assert len(report["networks"]) == 4
+    for one in report["networks"].values():
+        times = {name: row["repeats"] for name, row in one["microseconds_per_step"].items()}
+        ours, floor = times.pop(fixed_step.OURS), times.pop("floor")
+        assert floor == pytest.approx([sum(part) for part in zip(*times.values(), strict=True)])
+        assert one["ours_over_floor"]["repeats"] == pytest.approx([a / b for a, b in zip(ours, floor, strict=True)])
+    assert "ours / floor" in capsys.readouterr().out
+
+
+def test_what_a_fixed_step_needs_is_counted() -> None:
+    """By hand for 3-2-5 and batches of 4: five products, two by the first layer and three by the second."""
+    found = fixed_step.counted((3, 2, 5), 4, 2)
+    assert found["multiplications"] == 4 * (2 * 3 * 2 + 3 * 2 * 5)
+    assert found["normal_numbers"] == 2 * 3
+    forward, by_weights, by_inputs = (12 + 6 + 8) + (8 + 10 + 20), (12 + 6 + 8) + (8 + 10 + 20), 8 + 10 + 20
+    others = 2 * 12 + 6 + (6 + 2 * 12) + 2 * 16
+    assert found["bytes"] == 4 * (forward + by_weights + by_inputs + others)
+    assert found["bytes_at_once"] == 4 * 2 * (16 + 12 + 6)
 
 
 def test_the_textbooks_convolutional_network_takes_the_same_outer_step() -> None:
