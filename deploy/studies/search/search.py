@@ -24,7 +24,7 @@ STARTS = 16
 BASE: dict[str, Any] = {
     "seed": 77, "configurations": STARTS, "record_every": 500, "execution": {"actors": 2, "runs_per_actor": 8},
 }  # fmt: skip
-GRID: dict[str, Any] = {"arms": ["grid"], "grid": {"points": {"log10_l2": 5, "input_noise_std": 9}, "replicates": 2}}
+GRID: dict[str, Any] = {"arms": ["grid"], "grid": {"points": {"log10_l2": 5, "input_noise_std": 9}, "replicates": 6}}
 
 
 def _problem(data: dict[str, Any], hidden: list[int], *, steps: int, rate: float, anneal: float) -> dict[str, Any]:
@@ -62,6 +62,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "the default": {},
     "one step, v at θ'": {"outer": {"estimator": "t1t2"}},
     "one step, v at θ": {"outer": {"estimator": "t1t2_at_theta"}},
+    "one step, v of the outer step before": {"outer": {"estimator": "t1t2_lagged"}},
     "n0 moved": {"hyperparameters": _tuned(0.01, "value")},
     "n0² moved": {"hyperparameters": _tuned(0.01, "variance")},
     "rate of n0 doubled": {"hyperparameters": _tuned(0.06)},
@@ -70,10 +71,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "not annealed": {"outer": {"schedule": "constant"}},
     "γ = 0.99": {"outer": {"memory": 0.99}},
     "γ = 0.999": {"outer": {"memory": 0.999}},
-    "means over 0.995": {"outer": {"averaging": 0.995}},
+    "no means": {"outer": {"averaging": 0.0}},
+    "means over 0.98": {"outer": {"averaging": 0.98}},
     "tangent at every step": {"outer": {"tangent_every": 1}},
     "tangent at each 2nd step": {"outer": {"tangent_every": 2}},
-    "tangent at each 5th step": {"outer": {"tangent_every": 5}},
+    "tangent at each 8th step": {"outer": {"tangent_every": 8}},
+    "tangent of 16 examples": {"outer": {"tangent_batch": 16}},
     "first outer step after a tenth": {"outer": {"warmup_steps": 200}},
 }
 
