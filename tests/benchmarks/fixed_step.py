@@ -8,7 +8,6 @@ by itself, again and again on the same memory, so that it finds there what the p
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -18,13 +17,13 @@ import torch
 
 from tests.benchmarks.images import mnist
 from tests.benchmarks.measure import interleaved, machine, quotients, spread, write
-from trainers import Member, Problem, Result, TrainConfig, load_problem, train
+from tests.benchmarks.trainings import ours, repeated
+from trainers import Problem, TrainConfig, load_problem
 from trainers.config import DataConfig, InnerConfig, ModelConfig
 from trainers.noise import Noise
 
 NETWORKS = ((32,), (64,), (200, 200))  # the hidden layers
 PACKS = (1, 8)
-HYPERPARAMETERS = {"log10_l2": -4.0, "input_noise_std": 0.3}
 OURS = "ours"
 FLOAT = 4  # bytes
 
@@ -37,14 +36,6 @@ def configuration(steps: int, data: DataConfig, hidden: tuple[int, ...]) -> Trai
         inner=InnerConfig(steps=steps, schedule="constant"),
         record_every=steps,  # evaluate at the start and at the end only
     )
-
-
-def ours(problem: Problem, config: TrainConfig, members: int) -> float:
-    """Microseconds that a fixed step of ``trainers.train`` takes for each member."""
-    records = train(problem, config, [Member(seed, HYPERPARAMETERS) for seed in range(members)], online=False)
-    result = next(record for record in records if isinstance(record, Result))
-    assert result.status == "completed", result
-    return result.train_time_s / config.inner.steps * 1e6
 
 
 def widths_of(problem: Problem, config: TrainConfig) -> tuple[int, ...]:
@@ -113,20 +104,12 @@ def counted(widths: tuple[int, ...], batch: int, members: int) -> dict[str, int]
     }
 
 
-def repeated(operation: Callable[[], object], times: int, members: int) -> float:
-    """Microseconds that the operation takes, for each member."""
-    started = time.perf_counter()
-    for _ in range(times):
-        operation()
-    return (time.perf_counter() - started) / times / members * 1e6
-
-
 def measure_one(config: TrainConfig, members: int, repeats: int) -> dict[str, Any]:
     """One network in one size of pack."""
-    problem, times = load_problem(config), config.inner.steps
-    arms: dict[str, Callable[[], float]] = {OURS: lambda: ours(problem, config, members)}
+    problem, times, device = load_problem(config), config.inner.steps, torch.device("cpu")
+    arms: dict[str, Callable[[], float]] = {OURS: lambda: ours(problem, config, online=False, members=members)}
     for name, operation in operations(problem, config, members).items():
-        arms[name] = lambda operation=operation: repeated(operation, times, members)  # type: ignore[misc]
+        arms[name] = lambda part=[operation]: repeated(part, times, device) / members  # type: ignore[misc]
     interleaved(arms, 1)  # imports, allocator and caches
     found = interleaved(arms, repeats)
     floor = [sum(part) for part in zip(*(found[name] for name in arms if name != OURS), strict=True)]

@@ -17,10 +17,10 @@ import torch
 
 from tests.benchmarks import textbook
 from tests.benchmarks.measure import interleaved, machine, quotients, spread, write
-from trainers import Member, Problem, Result, TrainConfig, load_problem, train
+from tests.benchmarks.trainings import HYPERPARAMETERS, ours
+from trainers import Problem, TrainConfig, load_problem
 from trainers.config import DataConfig, InnerConfig, ModelConfig, OuterConfig
 
-HYPERPARAMETERS = {"log10_l2": -4.0, "input_noise_std": 0.3}
 PACK = 8
 
 # Rows of the table, in its order.
@@ -54,14 +54,6 @@ def configuration(steps: int, data: DataConfig, channels: tuple[int, ...]) -> Tr
         outer=OuterConfig(estimator="t1t2", every=10),
         record_every=steps,  # evaluate at the start and at the end only
     )
-
-
-def ours(problem: Problem, config: TrainConfig, *, online: bool, members: int = 1) -> float:
-    """Microseconds that a step of ``trainers.train`` takes for each member."""
-    pack = [Member(seed, HYPERPARAMETERS) for seed in range(1, members + 1)]
-    results = [record for record in train(problem, config, pack, online=online) if isinstance(record, Result)]
-    assert all(result.status == "completed" for result in results), results
-    return results[0].train_time_s / config.inner.steps * 1e6
 
 
 def theirs(

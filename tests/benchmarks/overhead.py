@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -22,10 +21,10 @@ import torch
 from tests.benchmarks import peers, textbook
 from tests.benchmarks.images import mnist
 from tests.benchmarks.measure import interleaved, machine, quotients, spread, write
-from trainers import Member, Problem, Result, TrainConfig, load_problem, train
+from tests.benchmarks.trainings import HYPERPARAMETERS, finished_at, ours, repeated
+from trainers import Problem, TrainConfig, load_problem
 from trainers.config import DataConfig, InnerConfig, ModelConfig, OuterConfig
 
-HYPERPARAMETERS = {"log10_l2": -4.0, "input_noise_std": 0.3}
 OUTER_EVERY = 10
 
 # Rows of the table, in its order.
@@ -73,14 +72,6 @@ def configuration(steps: int, data: DataConfig, hidden: tuple[int, ...]) -> Trai
     )
 
 
-def ours(problem: Problem, config: TrainConfig, online: bool) -> float:
-    """Microseconds a step of ``trainers.train``."""
-    records = train(problem, config, [Member(1, HYPERPARAMETERS)], online=online)
-    result = next(record for record in records if isinstance(record, Result))
-    assert result.status == "completed", result
-    return result.train_time_s / config.inner.steps * 1e6
-
-
 def theirs(
     problem: Problem, config: TrainConfig, outer_step: textbook.OuterStep | None, weight_decay: bool = False
 ) -> float:
@@ -98,13 +89,6 @@ def theirs(
         noise_std=noise_std, outer_step=outer_step, every=config.outer.every, weight_decay=weight_decay,
     )  # fmt: skip
     return (finished_at(problem.t1[0].device) - started) / config.inner.steps * 1e6
-
-
-def finished_at(device: torch.device) -> float:
-    """The time in seconds when the device has done what it was asked for so far; a GPU is asked ahead."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def floor(widths: tuple[int, ...], batch: int, device: torch.device) -> dict[str, list[Callable[[], object]]]:
@@ -134,15 +118,6 @@ def floor(widths: tuple[int, ...], batch: int, device: torch.device) -> dict[str
         FLOOR_NOISE: [torch.empty(batch, widths[0], device=device).normal_],
         FLOOR_OUTER: [*forward, *back, *grams, *thin, *forward[1:], *back, *noise],
     }
-
-
-def repeated(operations: list[Callable[[], object]], times: int, device: torch.device) -> float:
-    """Microseconds that the operations together take, one after the other."""
-    started = finished_at(device)
-    for _ in range(times):
-        for operation in operations:
-            operation()
-    return (finished_at(device) - started) / times * 1e6
 
 
 def measure(config: TrainConfig, repeats: int, device: str = "cpu") -> dict[str, object]:
