@@ -50,13 +50,14 @@ class Forward(Estimator):
         self.columns = _carried(task)
         self.others = [column for column in range(h.shape[1]) if column not in self.columns]
         self.z = theta.new_zeros(len(theta), len(self.columns), theta.shape[1])  # dθ'/dc
-        self.z_before = torch.zeros_like(self.z)  # z before the latest carried step; of SGD alone
+        # z before the latest carried step, for the momentum that z has of its own; SGD alone needs it.
+        self.earlier = {"z_before": torch.zeros_like(self.z)} if config.inner.optimiser == "sgd" else {}
         self.z_state = inner.initial_state(config.inner, self.z)  # the tangent of the optimiser's state
         self.z_dot: Tensor | None = None  # dg/dc, between the beginning and the end of a step
         self.average = {"theta": theta.clone(), "z": self.z.clone()} if config.outer.averaging else {}
-        beside_l2 = set(self.others) - set(task.layout.l2_columns)
-        self.by_step = bool(beside_l2)  # whether the derivative of the step itself is wanted of a hyperparameter
-        self.looks_back = self.by_step or (bool(self.others) and not self.average)
+        # The λs' derivative of one step is in closed form; that of the others needs the trace of the step.
+        self.needs_trace = not set(self.others) <= set(task.layout.l2_columns)
+        self.looks_back = self.needs_trace or (bool(self.others) and not self.average)
 
     @classmethod
     def memory(cls, task: Task) -> int:
@@ -69,10 +70,8 @@ class Forward(Estimator):
 
     def tensors(self) -> dict[str, Tensor]:
         states = {f"z_state.{name}": value for name, value in self.z_state.items()}
-        if self.task.config.inner.optimiser == "sgd":
-            states["z_before"] = self.z_before
         means = {f"average.{name}": value for name, value in self.average.items()}
-        return {"z": self.z} | states | means
+        return {"z": self.z} | self.earlier | states | means
 
     def before_step(self, step: Step) -> None:
         """Carry z through a step of SGD, which needs no gradient. For the others take dg/dc, before θ changes."""
@@ -85,11 +84,11 @@ class Forward(Estimator):
         )
         fade = config.outer.memory**config.outer.tangent_every
         if config.inner.optimiser == "sgd":
-            new, momentum = self.z_before, 1 - config.outer.tangent_every**-0.5
+            new, momentum = self.earlier["z_before"], 1 - config.outer.tangent_every**-0.5
             tangent(out=new, beta=-momentum, alpha=-step.rate, fade=fade)
             penalty_direction(layout, self.columns, values.strengths, step.theta, new, -step.rate)
             new.addcmul_(self.z, (momentum + fade * (1 - step.rate * values.strength)).unsqueeze(1))
-            self.z, self.z_before = new, self.z
+            self.z, self.earlier["z_before"] = new, self.z
         else:
             for fading in (self.z, *self.z_state.values()):
                 fading.mul_(fade)
@@ -130,7 +129,7 @@ class Forward(Estimator):
             w = network.scaled_gradient(trace, sensitivity(self.task, step, move))
             dots = network.dots(theta, w, Descent(strengths=strengths)) if self.average else network.dots(step.theta, w)
             penalty = penalty_hypergradient(layout, strengths, dots)
-            one_step = penalty + network.mixed_vjp(step.trace, w) if self.by_step else penalty
+            one_step = penalty + network.mixed_vjp(step.trace, w) if self.needs_trace else penalty
             out[:, self.others] = -one_step[:, self.others]
         return out
 
