@@ -1,14 +1,16 @@
 """How a setting is declared: its type, its limits and its meaning in one annotation, and the check of all of them.
 
-    steps: Annotated[int, at_least(1), "how many steps the training takes"] = 2000
+    steps: Annotated[int, between(1, 10**9), "how many steps the training takes"] = 2000
 
 A table of settings is a frozen dataclass that calls :func:`check` in its ``__post_init__``. So the same limits hold for
-settings made in Python and for those read from a file.
+settings made in Python and for those read from a file. Every number has an upper limit, far beyond what makes sense and
+well below what overflows, never ends or fills every memory: a slip is refused at the door.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,12 +31,24 @@ class Limit:
     holds: Callable[[float], bool]
 
 
-def at_least(least: float, note: str = "") -> Limit:
-    """A lower limit that is allowed itself; ``note`` says what it means."""
-    return Limit(f"at least {least:g}" + (f" ({note})" if note else ""), lambda value: value >= least)
+def between(least: float, most: float, note: str = "") -> Limit:
+    """Two limits that are allowed themselves; ``note`` says what the lower one means."""
+    words = f"at least {_shown(least)}" + (f" ({note})" if note else "") + f" and at most {_shown(most)}"
+    return Limit(words, lambda value: least <= value <= most)
 
 
-POSITIVE = Limit("above 0", lambda value: value > 0)
+def _shown(limit: float) -> str:
+    """A limit in a message: a large whole number with its thousands apart."""
+    return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
+
+
+MOST_ENTRIES = 1000  # of a list or table: layers, models, axes, patterns
+LONGEST_TEXT = 1000  # characters of a name or a path
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # also what no file name and no JSON can hold
+MOST_STEPS = 10**9  # of a training, and whatever is counted in its steps: 14 hours where a step takes 50 µs
+MOST_SEED = 2**63 - 1  # TOML promises no larger integer
+RATE = between(1e-12, 1e6)  # an inner learning rate: neither without effect nor beyond float32 after some steps
+STABILISER = between(1e-30, 1e6)  # what Adam adds to a root: float32 holds it
 FRACTION = Limit("in [0, 1]", lambda value: 0 <= value <= 1)
 FRACTION_BELOW_1 = Limit("in [0, 1)", lambda value: 0 <= value < 1)
 
@@ -72,9 +86,23 @@ def check(table: Any, where: str, error: type[ValueError] = ConfigError) -> None
         place = f"{where}.{setting.name}" if where else setting.name
         value = getattr(table, setting.name)
         require(_fits(value, setting.kind), place, value, _words(setting.kind), error)
+        _check_sizes(place, value, error)
         for limit in setting.limits:
             for part, shown, number in _numbers(place, value):
                 require(limit.holds(number), part, shown, limit.words, error)
+
+
+def _check_sizes(place: str, value: object, error: type[ValueError]) -> None:
+    """Raise ``error`` for a list, a table or a string that is too long, and for a string that cannot be printed."""
+    if isinstance(value, str):
+        allowed = f"at most {LONGEST_TEXT:,} characters, without control characters"
+        require(len(value) <= LONGEST_TEXT and not UNPRINTABLE.search(value), place, value, allowed, error)
+    elif isinstance(value, dict | tuple | list):
+        require(len(value) <= MOST_ENTRIES, place, value, f"of at most {MOST_ENTRIES:,} entries", error)
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(value, dict):
+                _check_sizes(place, key, error)
+            _check_sizes(f"{place}.{shortened(str(key))}", part, error)
 
 
 def require(condition: bool, where: str, value: object, allowed: str, error: type[ValueError] = ConfigError) -> None:

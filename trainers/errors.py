@@ -12,7 +12,12 @@ class ConfigError(ValueError):
 
 def quoted(value: object, longest: int = LONGEST_QUOTE) -> str:
     """The value as a message shows it: its ``repr``, shortened."""
-    return shortened(repr(value), longest)
+    try:
+        return shortened(repr(value), longest)
+    except (ValueError, RecursionError):  # an integer of more digits than Python writes, or a table that is too deep
+        if isinstance(value, int):
+            return f"a number of some {int(value.bit_length() * 0.30103):,} digits"
+        return f"a {type(value).__name__} that is too large to show"
 
 
 def shortened(text: str, longest: int = LONGEST_QUOTE) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 
+from trainers.config import check_reference
 from trainers.errors import LONGEST_LINE, ConfigError, quoted, shortened
 
 
@@ -12,6 +13,7 @@ def resolve(reference: str, where: str) -> object:
 
     Raises :class:`ConfigError` with the setting, the reference and the reason where it cannot be imported.
     """
+    check_reference(reference, where)
     try:
         found: object = pkgutil.resolve_name(reference)
     except Exception as error:  # importing runs the user's own code, so anything may come

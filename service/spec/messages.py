@@ -20,7 +20,9 @@ def explain(error: ValidationError, spec: type) -> list[str]:
         path = _path(detail)
         where = ".".join(shortened(part) for part in path)
         wish = detail["msg"].removeprefix("Input should be ")
-        if detail["type"] == "unexpected_keyword_argument":
+        if detail["type"] == "json_invalid":  # what JSON cannot hold, such as half of a surrogate pair in a string
+            lines[where] = f"holds what is no text or number ({detail['ctx']['error']})"
+        elif detail["type"] == "unexpected_keyword_argument":
             lines[where] = f"{where}: unknown key; allowed: {', '.join(_keys(spec, path[:-1]))}"
         elif detail["type"] == "missing":
             lines[where] = f"{where}: missing"

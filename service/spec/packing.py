@@ -10,15 +10,14 @@ cannot hold.
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING
+
+from trainers.sizes import INPUT_SHAPES, perceptron_weights
 
 if TYPE_CHECKING:
     from service.spec.study_spec import StudySpec
 
-INPUTS = {"digits": 64, "mnist5k": 784, "mnist": 784, "fashion_mnist": 784, "cifar10": 3072}
-CLASSES = 10
 CPU_GIB = 1.0  # of an actor whose spec names no memory
 GPU_GIB = 16.0  # of a whole GPU: the smallest that data centres still have
 # A core is busy with about this many weights: smaller networks leave it waiting for the next operation to begin.
@@ -37,11 +36,11 @@ def pack_size_of(spec: StudySpec) -> int:
 def _automatic(spec: StudySpec) -> int:
     """The largest power of two that pays and fits half the memory; 1 on CPUs and 32 on GPUs for unknown networks."""
     gpus, memory = spec.execution.gpus_per_actor, spec.execution.memory_per_actor_gib
-    inputs = INPUTS.get(spec.data.name)
-    if inputs is None or any(model.name != "mlp" for model in spec.models):
+    shape = INPUT_SHAPES.get(spec.data.name)
+    if shape is None or any(model.name != "mlp" for model in spec.models):
         return 32 if gpus > 0 else 1
-    widths = [(inputs, *model.hidden, CLASSES) for model in spec.models]
-    largest = max(sum((a + 1) * b for a, b in itertools.pairwise(each)) for each in widths)  # weights and biases
+    inputs = math.prod(shape)
+    largest = max(perceptron_weights(inputs, model.hidden) for model in spec.models)
     budget = (GPU_GIB * min(gpus, 1.0) if gpus > 0 else memory or CPU_GIB) * 2**30 / 2
     member = 4 * (COPIES * largest + BATCHES * spec.inner.batch_size * inputs)
     most = LARGEST_ON_A_GPU if gpus > 0 else min(LARGEST_ON_A_CPU, WEIGHTS_THAT_FILL_A_CORE // largest)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple, TypeVar
@@ -19,10 +19,11 @@ import numpy.typing as npt
 
 from service.errors import SpecError
 from service.spec.arms import ARMS, Arm
+from service.spec.names import BUILT_IN
 from service.spec.packing import pack_size_of
 from service.spec.study_spec import StudySpec, digest
 from trainers.config import ConfigError, Range, TrainConfig
-from trainers.errors import shortened
+from trainers.errors import LONGEST_LINE, shortened
 
 # Named streams of numpy.random.SeedSequence(study_seed, spawn_key=(config_index, replicate, stream)).
 STREAMS = {"training": 0, "hyperparameters": 1, "grid_training": 2}
@@ -208,8 +209,25 @@ def _lookup(values: Sequence[str], table: Sequence[str]) -> npt.NDArray[np.int64
 
 
 def columns_of(axis: str, boxes: dict[str, Range]) -> list[str]:
-    """The columns that ``axis`` names: one, or all layers' of a hyperparameter with a value for each layer."""
-    return [name for name in boxes if name == axis or name.startswith(f"{axis}_")]
+    """The columns that ``axis`` names: the one of this name, or all layers' or groups' of a built-in hyperparameter."""
+    if axis in boxes or axis not in BUILT_IN:
+        return [axis] if axis in boxes else []
+    return [name for name in boxes if name.startswith(f"{axis}_")]
+
+
+def _check_axes(axes: Iterable[str], boxes: dict[str, Range]) -> None:
+    """Raise SpecError for an axis of the grid that is no hyperparameter, or moves one that another axis moves."""
+    moved: dict[str, str] = {}
+    for axis in axes:
+        columns = columns_of(axis, boxes)
+        if not columns:
+            names = [name for name in BUILT_IN if columns_of(name, boxes)]
+            allowed = shortened(", ".join(dict.fromkeys([*names, *boxes])), LONGEST_LINE)
+            raise SpecError(f"grid.points.{shortened(axis)}: not a hyperparameter of this study; allowed: {allowed}")
+        for column in columns:
+            if column in moved:
+                raise SpecError(f"grid.points.{axis}: moves {column}, as {moved[column]} does; name one of the two")
+            moved[column] = axis
 
 
 def make_plan(spec: StudySpec, pack_size: int | None = None) -> Plan:
@@ -221,10 +239,5 @@ def make_plan(spec: StudySpec, pack_size: int | None = None) -> Plan:
     except ConfigError as error:
         raise SpecError(str(error)) from None
     for model_boxes in found if spec.has_grid else ():
-        for axis in spec.grid.points:
-            if not columns_of(axis, model_boxes):
-                raise SpecError(
-                    f"grid.points.{shortened(axis)}: not a hyperparameter of this study; allowed: "
-                    f"{', '.join(model_boxes)}"
-                )
+        _check_axes(spec.grid.points, model_boxes)
     return Plan(spec, pack_size or pack_size_of(spec), found)

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,7 +23,9 @@ from service.errors import SpecError
 from service.spec.arms import ARMS, ArmName
 from service.spec.execution import ExecutionConfig
 from service.spec.messages import explain
-from trainers.bounds import at_least, check, require
+from service.spec.names import BUILT_IN, check_custom_names
+from service.spec.toml_file import read_toml
+from trainers.bounds import MOST_SEED, MOST_STEPS, between, check, require
 from trainers.config import (
     LOOK_UP,
     DataConfig,
@@ -33,11 +34,12 @@ from trainers.config import (
     ModelConfig,
     OuterConfig,
     TrainConfig,
+    check_reference,
 )
 from trainers.errors import quoted
 
-BUILT_IN = ("log10_l2", "input_noise_std", "hidden_noise_std", "label_smoothing")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+MOST_RUNS = 10**8  # of a study: a driver holds a byte of each, and 84 while it publishes (service/README.md)
 
 
 def check_name(name: str) -> str:
@@ -56,8 +58,10 @@ class GridConfig:
     A hyperparameter that is not named stays at the centre of its box. Every cell is trained with ``replicates`` seeds.
     """
 
-    points: Annotated[dict[str, int], at_least(1), "how many values, by hyperparameter"] = field(default_factory=dict)
-    replicates: Annotated[int, at_least(1), "how many seeds each cell is trained with"] = 3
+    points: Annotated[dict[str, int], between(1, 10**6), "how many values, by hyperparameter"] = field(
+        default_factory=dict
+    )
+    replicates: Annotated[int, between(1, 10**6), "how many seeds each cell is trained with"] = 3
 
     def __post_init__(self) -> None:
         check(self, "grid", SpecError)
@@ -79,16 +83,16 @@ class StudySpec:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     name: Annotated[str, "the study's name: letters, digits, '.', '_' and '-'"]
-    seed: Annotated[int, at_least(0), "decides every random number of the study"] = 0
-    configurations: Annotated[int, at_least(1), "how many random starts there are"] = 10
-    replicates: Annotated[int, at_least(1), "how often each run is repeated, with other initial weights"] = 1
+    seed: Annotated[int, between(0, MOST_SEED), "decides every random number of the study"] = 0
+    configurations: Annotated[int, between(1, MOST_RUNS), "how many random starts there are"] = 10
+    replicates: Annotated[int, between(1, 10**6), "how often each run is repeated, with other initial weights"] = 1
     arms: Annotated[tuple[ArmName, ...], "what is done with each configuration"] = ("initial", "online", "rerun")
     data: DataConfig = field(default_factory=DataConfig)
     models: tuple[ModelConfig, ...] = (ModelConfig(),)
     hyperparameters: HyperparameterConfig = field(default_factory=HyperparameterConfig)
     inner: InnerConfig = field(default_factory=InnerConfig)
     outer: OuterConfig = field(default_factory=OuterConfig)
-    record_every: Annotated[int, at_least(1), "inner steps between two points of a trajectory"] = 100
+    record_every: Annotated[int, between(1, MOST_STEPS), "inner steps between two points of a trajectory"] = 100
     dtype: Annotated[Literal["float32", "float64"], "the floating-point type of the trainings"] = "float32"
     grid: GridConfig = field(default_factory=GridConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
@@ -109,12 +113,33 @@ class StudySpec:
                 raise SpecError(f"grid.points: the arm {arm.name!r} needs them, for example {example}")
         known = self.trainer == "t1t2" or LOOK_UP in self.trainer
         require(known, "trainer", self.trainer, "'t1t2' or 'module:function'", SpecError)
+        if known and self.trainer != "t1t2":
+            check_reference(self.trainer, "trainer")
+        check_custom_names(self.hyperparameters.custom)
         labels = [model.label for model in self.models]
         if not labels or len(set(labels)) < len(labels):
             raise SpecError(
                 f"models: give one or more, each with a label of its own in the tables, not {quoted(labels)}"
             )
+        self._check_runs()
         self.train_configs()
+
+    def _check_runs(self) -> None:
+        """Raise SpecError for more runs than one driver can hold."""
+        runs, most = self.planned_runs, 10 * MOST_RUNS
+        if runs > MOST_RUNS:
+            raise SpecError(
+                f"configurations = {self.configurations}: with all models, arms, replicates and cells of the grid, the "
+                f"study has {f'{runs:,}' if runs <= most else f'over {most:,}'} runs: must be at most {MOST_RUNS:,}, "
+                "which one driver can hold; make several studies of it"
+            )
+
+    @property
+    def planned_runs(self) -> int:
+        """The number of runs of the study."""
+        on_grid = sum(ARMS[name].on_grid for name in self.arms)
+        each = (len(self.arms) - on_grid) * self.configurations * self.replicates
+        return len(self.models) * (each + on_grid * self.grid.cells * self.grid.replicates)
 
     @property
     def has_grid(self) -> bool:
@@ -142,6 +167,10 @@ class StudySpec:
         """Check ``values``, structured as the TOML; raises :class:`SpecError` naming every bad key."""
         try:
             text = json.dumps(_without_unnamed(values), default=str)
+        except (ValueError, TypeError, RecursionError) as error:  # cyclic, too deep, or with keys that are no strings
+            why = "nested too deep" if isinstance(error, RecursionError) else error
+            raise SpecError(f"{where}: is no spec ({why})") from None
+        try:
             # JSON mode: strict about types, yet a list is a tuple and 1 is a float.
             return _adapter().validate_json(text, strict=True)
         except ValidationError as error:
@@ -188,13 +217,7 @@ def load_spec(path: str | Path) -> StudySpec:
 
     A relative ``data.root`` is below the directory of the file, wherever the command is given.
     """
-    try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read ({error})") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path}: is not TOML ({error})") from None
-    return located(StudySpec.from_dict(values, where=str(path)), Path(path).parent)
+    return located(StudySpec.from_dict(read_toml(path), where=str(path)), Path(path).parent)
 
 
 def located(spec: StudySpec, directory: str | Path) -> StudySpec:

@@ -31,9 +31,20 @@ REFUSED = [
     (DataConfig, {"t2_size": -3}, ["data.t2_size", "-3", "at least 1"]),
     (DataConfig, {"test_size": 0}, ["data.test_size", "= 0", "at least 1"]),
     (DataConfig, {"split_seed": -1}, ["data.split_seed", "-1", "at least 0"]),
+    (
+        DataConfig,
+        {"split_seed": 2**63},
+        ["data.split_seed", "9223372036854775808", "at most 9,223,372,036,854,775,807"],
+    ),
+    (DataConfig, {"name": "..m:f"}, ["data.name", "'..m:f'", "'module:attribute'"]),
+    (DataConfig, {"root": "/data\0"}, ["data.root", "control characters"]),
     (DataConfig, {"normalise": "whiten"}, ["data.normalise", "'whiten'", "'unit', 'standardise'"]),
     (ModelConfig, {"name": "transformer"}, ["models.name", "'transformer'", "'mlp', 'cnn' or 'module:function'"]),
     (ModelConfig, {"hidden": (5, 0)}, ["models.hidden", "(5, 0)", "at least 1"]),
+    (ModelConfig, {"hidden": (10**30,)}, ["models.hidden", "(1000000000", "at most 1,000,000"]),
+    (ModelConfig, {"hidden": (10**8,)}, ["models.hidden", "(100000000,)", "at most 1,000,000"]),
+    (ModelConfig, {"hidden": (1,) * 1001}, ["models.hidden", "of at most 1,000 entries"]),
+    (ModelConfig, {"name": ":"}, ["models.name", "':'", "'module:attribute'"]),
     (ModelConfig, {"hidden": (64.0,)}, ["models.hidden", "(64.0,)", "whole numbers"]),
     (ModelConfig, {"hidden": (64, "32")}, ["models.hidden", "(64, '32')", "whole numbers"]),
     (ModelConfig, {"hidden": (True,)}, ["models.hidden", "(True,)", "whole numbers"]),
@@ -47,6 +58,8 @@ REFUSED = [
     (ModelConfig, {"activation": "gelu"}, ["models.activation", "'gelu'", "'relu', 'tanh'"]),
     (Range, {"low": 1.0, "high": 0.5}, ["[low, high]", "[1.0, 0.5]", "low < high"]),
     (Range, {"low": 0.5, "high": 0.5}, ["[low, high]", "[0.5, 0.5]", "low < high"]),
+    (Range, {"low": 0.0, "high": 5e-324}, ["[low, high]", "[0.0, 5e-324]", "at least 1e-09 apart"]),
+    (Range, {"low": 0.0, "high": 1e308}, ["hyperparameters.high", "1e+308", "at most 1e+06"]),
     (Range, {"low": -math.inf, "high": 0.5}, ["hyperparameters", "-inf", "finite"]),
     (Range, {"low": 0.0, "high": math.nan}, ["hyperparameters", "nan", "finite"]),
     (Range, {"low": -1.0, "high": 1.0, "coordinate": "variance"}, ["low", "-1.0", "at least 0", "variance"]),
@@ -54,6 +67,21 @@ REFUSED = [
     (Range, {"low": 0.0, "high": 1.0, "learning_rate": math.inf}, ["learning_rate", "inf", "finite"]),
     (Range, {"low": 0.0, "high": 1.0, "scope": "neuron"}, ["scope", "'neuron'", "'tied', 'layer', 'group'"]),
     (Range, {"low": 0.0, "high": 1.0, "coordinate": "log"}, ["coordinate", "'log'", "'value', 'variance'"]),
+    (HyperparameterConfig, {"log10_l2": Range(-5.0, 400.0)}, ["log10_l2.high", "400.0", "at most 308"]),
+    (
+        HyperparameterConfig,
+        {"log10_l2": Range(0.0, 1.0, coordinate="variance")},
+        ["log10_l2.coordinate", "'variance'", "'value'", "standard deviations"],
+    ),
+    (
+        HyperparameterConfig,
+        {"label_smoothing": Range(0.0, 0.5, coordinate="log_variance")},
+        ["label_smoothing.coordinate", "'log_variance'", "'value'"],
+    ),
+    *(
+        (HyperparameterConfig, {"custom": {key: BOX}}, ["hyperparameters.custom", repr(key), "'module:attribute'"])
+        for key in (":", ":f", "..m:f", ".:x", "m:", "m:f:g", "m.1:f", "m: f", "")
+    ),
     (HyperparameterConfig, {"input_noise_std": Range(-0.1, 0.5)}, ["input_noise_std.low", "-0.1", "at least 0"]),
     (HyperparameterConfig, {"hidden_noise_std": Range(-0.1, 0.5)}, ["hidden_noise_std.low", "-0.1", "at least 0"]),
     (HyperparameterConfig, {"label_smoothing": Range(0.0, 1.0)}, ["label_smoothing", "high=1.0", "[0, 1)"]),
@@ -77,16 +105,18 @@ REFUSED = [
         {"custom": {"my:flip": Range(0, 1, scope="layer")}},
         ["hyperparameters.custom.my:flip.scope", "'layer'", "'tied'"],
     ),
-    (InnerConfig, {"learning_rate": 0.0}, ["inner.learning_rate", "= 0.0", "above 0"]),
+    (InnerConfig, {"learning_rate": 0.0}, ["inner.learning_rate", "= 0.0", "at least 1e-12 and at most 1e+06"]),
+    (InnerConfig, {"learning_rate": 1e308}, ["inner.learning_rate", "= 1e+308", "at most 1e+06"]),
     (InnerConfig, {"learning_rate": math.inf}, ["inner.learning_rate", "= inf", "finite"]),
     (InnerConfig, {"steps": 0}, ["inner.steps", "= 0", "at least 1"]),
+    (InnerConfig, {"steps": 10**30}, ["inner.steps", "= 1000000000000", "at most 1,000,000,000"]),
     (InnerConfig, {"steps": 2.5}, ["inner.steps", "2.5", "whole number"]),
     (InnerConfig, {"steps": "5"}, ["inner.steps", "'5'", "whole number"]),
     (InnerConfig, {"batch_size": 0}, ["inner.batch_size", "= 0", "at least 1"]),
     (InnerConfig, {"anneal_fraction": 1.1}, ["inner.anneal_fraction", "1.1", "[0, 1]"]),
     (InnerConfig, {"momentum": 1.0}, ["inner.momentum", "1.0", "[0, 1)"]),
     (InnerConfig, {"betas": (0.9, 1.0)}, ["inner.betas", "(0.9, 1.0)", "[0, 1)"]),
-    (InnerConfig, {"epsilon": 0.0}, ["inner.epsilon", "= 0.0", "above 0"]),
+    (InnerConfig, {"epsilon": 0.0}, ["inner.epsilon", "= 0.0", "at least 1e-30"]),
     (InnerConfig, {"optimiser": "rmsprop"}, ["inner.optimiser", "'rmsprop'", "'sgd', 'momentum', 'adam'"]),
     (InnerConfig, {"schedule": "step"}, ["inner.schedule", "'step'", "'constant', 'linear', 'cosine'"]),
     (OuterConfig, {"estimator": "exact"}, ["outer.estimator", "'exact'", "'t1t2'", "'forward'"]),
@@ -94,7 +124,7 @@ REFUSED = [
     (OuterConfig, {"schedule": "step"}, ["outer.schedule", "'step'", "'constant', 'linear', 'cosine'"]),
     (OuterConfig, {"every": 0}, ["outer.every", "= 0", "at least 1"]),
     (OuterConfig, {"betas": (-0.1, 0.9)}, ["outer.betas", "(-0.1, 0.9)", "[0, 1)"]),
-    (OuterConfig, {"epsilon": 0.0}, ["outer.epsilon", "= 0.0", "above 0"]),
+    (OuterConfig, {"epsilon": 0.0}, ["outer.epsilon", "= 0.0", "at least 1e-30"]),
     (OuterConfig, {"anneal_fraction": -0.1}, ["outer.anneal_fraction", "-0.1", "[0, 1]"]),
     (OuterConfig, {"warmup_steps": -1}, ["outer.warmup_steps", "-1", "at least 0"]),
     (OuterConfig, {"batch_size": -1}, ["outer.batch_size", "-1", "at least 0"]),
@@ -103,6 +133,17 @@ REFUSED = [
     (OuterConfig, {"tangent_every": 0}, ["outer.tangent_every", "= 0", "at least 1"]),
     (OuterConfig, {"look_back": -1}, ["outer.look_back", "-1", "at least 0"]),
     (TrainConfig, {"record_every": 0}, ["record_every", "= 0", "at least 1"]),
+    (TrainConfig, {"inner": InnerConfig(steps=10**9), "record_every": 1}, ["record_every", "= 1", "at least 1,000"]),
+    (
+        TrainConfig,
+        {"model": ModelConfig(hidden=(10**6, 10**6))},
+        ["models.hidden", "[1000000, 1000000]", "7.3 TiB", "at most 1 TiB"],
+    ),
+    (
+        TrainConfig,
+        {"model": ModelConfig("cnn", channels=(10**6, 10**6))},
+        ["models.channels", "[1000000, 1000000]", "at most 1 TiB"],
+    ),
     (TrainConfig, {"dtype": "float16"}, ["dtype", "'float16'", "'float32', 'float64'"]),
     (TrainConfig, {"inner": InnerConfig(batch_size=1001)}, ["inner.batch_size", "1001", "data.t1_size = 1000"]),
     (TrainConfig, {"outer": OuterConfig(batch_size=398)}, ["outer.batch_size", "398", "data.t2_size = 397"]),
@@ -140,8 +181,8 @@ def test_no_number_may_be_anything_else(where: str, name: str, value: object) ->
 
 
 @given(value=st.floats())
-def test_a_learning_rate_is_any_number_above_zero(value: float) -> None:
-    if 0 < value < math.inf:
+def test_a_learning_rate_is_any_number_within_its_limits(value: float) -> None:
+    if 1e-12 <= value <= 1e6:
         assert InnerConfig(learning_rate=value).learning_rate == value
     else:
         with pytest.raises(ConfigError, match=r"inner\.learning_rate"):
@@ -150,7 +191,7 @@ def test_a_learning_rate_is_any_number_above_zero(value: float) -> None:
 
 @given(low=st.floats(), high=st.floats())
 def test_a_box_is_finite_and_not_empty(low: float, high: float) -> None:
-    if math.isfinite(low) and math.isfinite(high) and low < high:
+    if max(abs(low), abs(high)) <= 1e6 and high - low >= 1e-9:
         assert (Range(low, high).low, Range(low, high).high) == (low, high)
     else:
         with pytest.raises(ConfigError, match="hyperparameters"):

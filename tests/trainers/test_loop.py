@@ -59,7 +59,7 @@ def test_checkpoints_come_when_asked_for_and_change_nothing(checkpoint_every: in
 
 
 def test_nothing_is_trained_before_a_record_is_asked_for() -> None:
-    config = small_config(inner={"steps": 10**9}, record_every=1)
+    config = small_config(inner={"steps": 10**6}, record_every=1)
     records = train(small_problem(config), config, [Member(1, TUNED)], online=True)
     assert next(records).step == 0  # type: ignore[union-attr]
     assert next(records).step == 1  # type: ignore[union-attr]

@@ -20,7 +20,6 @@ def test_an_attribute_of_a_module_is_found() -> None:
     [
         ("no_such_module:f", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("json:no_such_function", "AttributeError: module 'json' has no attribute 'no_such_function'"),
-        (":f", "ValueError"),
     ],
 )
 def test_what_cannot_be_found_is_told_with_its_setting_and_its_reason(reference: str, reason: str) -> None:
@@ -28,6 +27,15 @@ def test_what_cannot_be_found_is_told_with_its_setting_and_its_reason(reference:
         resolve(reference, "models.name")
     assert f"models.name = {reference!r}: cannot be imported ({reason}" in str(caught.value)
     assert "must be 'module:attribute'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "reference", [":", ":f", "json:", "..json:dumps", ".:x", "json", "json.:x", "js on:dumps", "json:du-mps"]
+)
+def test_what_is_no_reference_is_not_looked_for(reference: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(reference, "models.name")
+    assert str(caught.value).startswith(f"models.name = {reference!r}: must be 'module:attribute'")
 
 
 def test_a_module_that_fails_when_it_is_imported_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

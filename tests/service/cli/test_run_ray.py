@@ -158,7 +158,7 @@ def test_data_lie_beside_the_spec_and_modules_where_the_command_is_given(
     ("execution", "message"),
     [
         ({"gpus_per_actor": 1}, "1 GPU, and no node has that"),
-        ({"memory_per_actor_gib": 1e6}, "GiB of memory, and no node has that"),
+        ({"memory_per_actor_gib": 6e4}, "GiB of memory, and no node has that"),
     ],
 )
 def test_resources_that_are_not_there(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -29,9 +30,18 @@ def test_every_key_can_be_set_and_none_changes_the_hash() -> None:
     ("key", "value", "allowed"),
     [
         ("actors", 0, "at least 1"),
-        ("cpus_per_actor", 0.0, "above 0"),
+        ("cpus_per_actor", 0.01, "at least 0.1 and at most 1,024"),
+        ("cpus_per_actor", 1e308, "at most 1,024"),
+        ("cpus_per_actor", 5e-324, "at least 0.1"),
+        ("cpus_per_actor", float("inf"), "finite"),
+        ("gpus_per_actor", 1.5, "0, a part of one GPU from 0.01, or a whole number"),
+        ("gpus_per_actor", 5e-324, "0, a part of one GPU"),
+        ("memory_per_actor_gib", 1e300, "at most 65,536"),
+        ("runs_per_actor", 10**6, "at most 100,000"),
+        ("actors", 10**9, "at most 100,000"),
+        ("loss_retries", 10**12, "at most 1,000,000"),
         ("gpus_per_actor", -0.5, "at least 0"),
-        ("memory_per_actor_gib", 0.0, "above 0"),
+        ("memory_per_actor_gib", 0.0, "at least 0.001"),
         ("runs_per_actor", 0, "at least 1"),
         ("checkpoint_every", 0, "at least 1"),
         ("loss_retries", -1, "at least 0"),
@@ -41,5 +51,5 @@ def test_every_key_can_be_set_and_none_changes_the_hash() -> None:
 )
 def test_a_bad_value_is_named_with_what_is_allowed(key: str, value: float, allowed: str) -> None:
     settings: dict[str, Any] = {key: value}
-    with pytest.raises(SpecError, match=rf"^execution\.{key} = {value}: must be .*{allowed}"):
+    with pytest.raises(SpecError, match=rf"^execution\.{key} = {re.escape(str(value))}: must be .*{allowed}"):
         ExecutionConfig(**settings)

@@ -39,7 +39,7 @@ def test_both_branches_of_a_choice_stand_in_one_line() -> None:
 def test_a_limit_is_told_with_the_whole_key() -> None:
     (line,) = lines(hyperparameters={"log10_l2": {"low": -5.0, "high": -2.0, "learning_rate": -1.0}})
 
-    assert line == "a.toml: hyperparameters.log10_l2.learning_rate = -1.0: must be at least 0"
+    assert line == "a.toml: hyperparameters.log10_l2.learning_rate = -1.0: must be at least 0 and at most 1e+06"
 
 
 def test_a_long_value_is_shortened() -> None:

@@ -56,6 +56,24 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a climbing name": ({"name": "../x"}, "name = '../x': must be 1 to 100 letters, digits"),
     "a hidden name": ({"name": ".x"}, "name = '.x'"),
+    "more configurations than a driver holds": ({"configurations": 10**17}, "at least 1 and at most 100,000,000"),
+    "more runs than a driver holds": (
+        {"configurations": 10**7, "replicates": 10},
+        "cells of the grid, the study has 600,000,024 runs: must be at most 100,000,000",
+    ),
+    "more cells than a driver holds": (
+        {"grid": {"points": {"log10_l2": 10**6, "input_noise_std": 10**6}}},
+        "the study has over 1,000,000,000 runs: must be at most 100,000,000",
+    ),
+    "an axis with too many points": (
+        {"grid": {"points": {"log10_l2": 10**9}}},
+        "grid.points.log10_l2 = 1000000000: must be at least 1 and at most 1,000,000",
+    ),
+    "a regulariser named as a column": (
+        {"hyperparameters": {"custom": {"m:run_id": {"low": 0, "high": 1}}}},
+        "hyperparameters.custom = 'm:run_id': must be named by an attribute that is no column of the tables",
+    ),
+    "a trainer that is no reference": ({"trainer": ".:x"}, "trainer = '.:x': must be 'module:attribute'"),
     "a trainer that is none": ({"trainer": "mine"}, "trainer = 'mine': must be 't1t2' or 'module:function'"),
 }
 

@@ -101,7 +101,6 @@ def test_unusable_data_of_the_users_is_named(
         ("no_such_module:load", "cannot be imported (ModuleNotFoundError: No module named 'no_such_module')"),
         ("json:no_such_function", "cannot be imported (AttributeError: module 'json' has no attribute"),
         ("math:pi", "is a float: must be a function without arguments"),
-        (":load", "cannot be imported (ValueError"),
         ("json:dumps", "the function raised TypeError"),
     ],
 )
@@ -119,8 +118,8 @@ def test_what_is_no_function_without_arguments_is_named(name: str, message: str)
         ({"root": "~nobody-of-this-name/x"}, "data.root = '~nobody-of-this-name/x': no such directory"),
         ({"name": "cifar10"}, "{root}: must hold CIFAR-10's binary version"),
         ({"root": "{root}/t10k-labels-idx1-ubyte"}, "no IDX files"),
-        ({"name": "mnist" * 2000}, "data.name = 'mnistmnistmnist"),
-        ({"root": "r" * 10_000}, "r" * 200),
+        ({"name": "mnist" * 200}, "data.name = 'mnistmnistmnist"),
+        ({"root": "r" * 1000}, "r" * 200),
     ],
 )
 def test_a_data_set_that_cannot_be_found_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
