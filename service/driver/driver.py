@@ -12,7 +12,7 @@ from service.driver.committer import Committer
 from service.driver.meter import Meter
 from service.driver.rows import attempt_row
 from service.driver.scheduler import Scheduler, about
-from service.errors import StudyBusyError
+from service.errors import StudyBusyError, StudyError
 from service.executors.base import Executor, Lost, Outcome, Place, Task
 from service.ledger.shards import Ledger, Recovered, RunState
 from service.records.events import EventLog, now
@@ -182,11 +182,15 @@ class Driver:
             self._retry_failed_runs()
 
     def _extend(self, configurations: int) -> None:
-        """Go on with a plan that has more configurations."""
+        """Go on with a plan that has more configurations, if there can be one."""
         if configurations <= self.plan.spec.configurations:
             return
-        spec = dataclasses.replace(self.plan.spec, configurations=configurations)
-        plan = make_plan(spec, self.plan.pack_size)
+        try:
+            spec = dataclasses.replace(self.plan.spec, configurations=configurations)
+            plan = make_plan(spec, self.plan.pack_size)
+        except StudyError as error:  # :func:`service.records.requests.request` would not have asked for it
+            self._log.add("request_refused", f"extend: {error}", {"action": "extend"})
+            return
         self._on_extended(plan)
         self.plan = plan
         self._ledger.plan = plan

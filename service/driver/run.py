@@ -52,7 +52,12 @@ def run_study(
     plan = make_plan(spec, stored.pack_size if stored else None)
     here = provenance()
     origin = stored.provenance if stored and stored.provenance else here
-    origin = {**origin, "data_hash": origin.get("data_hash") or check_data(spec)}
+    origin = {
+        **origin,
+        "data_hash": origin.get("data_hash") or check_data(spec),
+        # Rounding depends on it, so it stays, whatever a later spec says of the work.
+        "threads": origin.get("threads") or spec.execution.threads,
+    }
     manifest = (stored or Manifest.of(plan)).extended(plan).with_provenance(origin)
     if executor is None:
         from service.executors.ray_actors import RayExecutor
@@ -172,7 +177,7 @@ def _setup(spec: StudySpec, uri: str, manifest: Manifest) -> WorkerSetup:
         data_hash=(manifest.provenance or {})["data_hash"],
         storage=uri,
         checkpoint_every=execution.checkpoint_every,
-        threads=max(1, int(execution.cpus_per_actor)),
+        threads=(manifest.provenance or {})["threads"],
         device="cuda" if execution.gpus_per_actor > 0 else "cpu",
     )
 

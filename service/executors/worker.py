@@ -68,7 +68,7 @@ class Worker:
         if setup.threads:
             import torch
 
-            torch.set_num_threads(setup.threads)
+            torch.set_num_threads(min(setup.threads, cores()))
         if setup.device != "cpu":
             import torch
 
@@ -174,6 +174,11 @@ class Worker:
             archive.writestr("points.json", json.dumps(points))
             archive.writestr("checkpoint.safetensors", dumps(checkpoint))
         self._storage.write(name, content.getvalue())
+
+
+def cores() -> int:
+    """How many cores this process may use. More threads than that would only wait for each other."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def checkpoint_name(runs: Sequence[PlannedRun]) -> str:

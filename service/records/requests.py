@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 import time
@@ -11,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from service.errors import StudyError
-from service.records.manifest import Manifest
+from service.records.manifest import MANIFEST, Manifest
+from service.spec.study_spec import StudySpec
 from service.storage.files import Storage, open_storage
+from trainers.errors import quoted
 
 Action = Literal["pause", "resume", "cancel", "retry", "extend"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -27,7 +30,10 @@ class Request:
 
 
 def request(uri: str, action: Action, **arguments: Any) -> None:
-    """Ask the study's driver, or its next one, for something. ``extend`` takes ``configurations=N``."""
+    """Ask the study's driver, or its next one, for something. ``extend`` takes ``configurations=N``.
+
+    Raises :class:`StudyError`, and asks for nothing, where no driver could do it.
+    """
     if action not in ACTIONS:
         raise StudyError(f"request {action!r}: must be one of {', '.join(ACTIONS)}")
     storage = open_storage(uri)
@@ -35,7 +41,11 @@ def request(uri: str, action: Action, **arguments: Any) -> None:
     if action == "extend":
         wanted, present = arguments.get("configurations"), manifest.configurations
         if not isinstance(wanted, int) or wanted < present:
-            raise StudyError(f"configurations = {wanted!r}: must be a whole number, at least the study's {present}")
+            raise StudyError(
+                f"configurations = {quoted(wanted)}: must be a whole number, at least the study's {present}"
+            )
+        spec = StudySpec.from_dict(manifest.spec, where=f"{uri}/{MANIFEST}")
+        dataclasses.replace(spec, configurations=wanted)  # raises where no study can have so many
     name = f"control/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
     storage.write_json(name, {"action": action, "from": f"{socket.gethostname()}:{os.getpid()}", **arguments})
 
@@ -50,7 +60,7 @@ def take_requests(storage: Storage) -> Generator[Request, None, None]:
         try:
             values = storage.read_json(path)
             taken = Request(action=values["action"], configurations=int(values.get("configurations", 0)))
-        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        except (FileNotFoundError, ValueError, OverflowError, TypeError, KeyError, AttributeError):
             taken = None
         if taken is not None and taken.action in ACTIONS:
             yield taken

@@ -99,6 +99,17 @@ def test_a_study_that_never_ran_and_one_that_ended_tell_what_to_do(
     assert "configurations = 2: must be a whole number, at least the study's 3" in capsys.readouterr().err
 
 
+def test_a_study_is_not_extended_beyond_what_a_driver_can_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "toy"
+    run_toy(out, configurations=1)
+    assert main(["extend", str(out), "--configurations", "10000000000000"]) == 2
+    error = capsys.readouterr().err
+    assert error == "error: configurations = 10000000000000: must be at least 1 and at most 100,000,000\n"
+    assert not list(out.glob("control/*"))
+
+
 @pytest.mark.parametrize("action", ["pause", "cancel"])
 def test_what_no_driver_would_hear_is_not_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str

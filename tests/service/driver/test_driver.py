@@ -135,6 +135,21 @@ def test_an_extended_study_is_kept_before_it_is_begun(
     assert len(trained) == len(set(trained)) == 14
 
 
+def test_a_request_for_more_than_can_be_is_told_and_changes_nothing(
+    tmp_path: Path, driver: Driver, executor: ScriptedExecutor, events: list[Event]
+) -> None:
+    """As an earlier version of the program left it, or somebody by hand."""
+    storage = open_storage(tmp_path)
+    storage.write_json("control/0.json", {"action": "extend", "configurations": 10**13})
+    driver.step()
+    driver.step()
+    assert Manifest.load(storage).configurations == driver.plan.spec.configurations == 2
+    [refused] = [event for event in events if event.kind == "request_refused"]
+    assert refused.message.startswith("extend: configurations = 10000000000000: must be at least 1 and at most")
+    finish_all(driver, executor)
+    assert driver.status().completed == 8
+
+
 def test_failed_runs_are_trained_again_by_request(tmp_path: Path, driver: Driver, executor: ScriptedExecutor) -> None:
     for _ in range(2):  # a run's first attempt and its one retry, together with those of the run beside it
         driver.step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -28,7 +29,7 @@ from service import (
     study_uri,
 )
 from service.client.submission import create_study
-from service.executors.base import Outcome
+from service.executors.base import Notice, Outcome, WorkerSetup
 from service.executors.serial import SerialExecutor
 from service.ledger.schema import SCHEMA_VERSION, schemas
 from service.storage.files import open_storage
@@ -135,6 +136,22 @@ def test_extension_by_request_and_then_the_old_spec(calm: Path, tmp_path: Path) 
     assert run_serially(toy_spec(), out).planned["online"] == 8, "a study never shrinks"
     with pytest.raises(StudyError, match="configurations = 3: must be a whole number, at least the study's 4"):
         request(str(out), "extend", configurations=3)
+
+
+def test_an_actor_computes_with_as_many_threads_as_when_the_study_began(tmp_path: Path) -> None:
+    seen: list[int | None] = []
+
+    class Noting(SerialExecutor):
+        def start(self, setup: WorkerSetup, notice: Notice) -> None:
+            seen.append(setup.threads)
+            super().start(dataclasses.replace(setup, threads=None), notice)
+
+    for configurations, cpus in ((1, 3.9), (2, 1), (3, 500)):
+        spec = toy_spec(configurations=configurations, execution={"cpus_per_actor": cpus})
+        run_study(spec, tmp_path, executor=Noting())
+    assert seen == [3, 3, 3]
+    manifest = json.loads((tmp_path / "study.json").read_text())
+    assert (manifest["provenance"]["threads"], manifest["spec"]["execution"]["cpus_per_actor"]) == (3, 500)
 
 
 def test_a_newer_schema_is_refused(calm: Path, tmp_path: Path) -> None:

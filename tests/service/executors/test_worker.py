@@ -12,7 +12,7 @@ import torch
 
 from service import StudyError
 from service.executors.base import Failed, Finished, Trained, WorkerSetup
-from service.executors.worker import Job, Worker, checkpoint_name, job_of, load_trainer
+from service.executors.worker import Job, Worker, checkpoint_name, cores, job_of, load_trainer
 from tests.service.executors.conformance import tasks_of
 from tests.service.studies import toy_spec
 from tests.service.toy import train
@@ -52,6 +52,15 @@ def job() -> Job:
     """The first pack of two online runs."""
     spec = toy_spec(execution={"runs_per_actor": 2})
     return job_of(next(task for task in tasks_of(spec) if task.pack.arm.tuned))
+
+
+def test_a_worker_has_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+    for threads in (1, 500, None):
+        worker("noting", threads=threads)
+    assert set_to == [1, cores()]
+    assert 1 <= cores() < 500
 
 
 @pytest.mark.parametrize(("device", "rounded"), [("cuda", False), ("cpu", True)])

@@ -59,13 +59,27 @@ def test_bad_requests_are_refused(storage: Storage) -> None:
     for wanted in (2, "4", None, 3.5):
         with pytest.raises(StudyError, match="must be a whole number, at least the study's 3"):
             request(URI, "extend", configurations=wanted)
+    for wanted in (10**13, 10**5000):
+        with pytest.raises(StudyError, match=r"configurations = .*: must be at least 1 and at most 100,000,000"):
+            request(URI, "extend", configurations=wanted)
+    with pytest.raises(StudyError, match="600,000,024 runs: must be at most 100,000,000"):
+        request(URI, "extend", configurations=10**8)
     with pytest.raises(StudyNotFoundError):
         request("memory://nowhere", "pause")
     assert storage.files("control") == []
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"[]", b"7", b'{"action": "explode"}', b'{"action": "extend", "configurations": "many"}']
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"7",
+        b'{"action": "explode"}',
+        b'{"action": "extend", "configurations": "many"}',
+        b'{"action": "extend", "configurations": Infinity}',
+    ],
 )
 def test_what_is_no_request_is_deleted_and_passed_over(storage: Storage, content: bytes) -> None:
     storage.write("control/1.json", content)
