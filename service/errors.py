@@ -31,6 +31,14 @@ class NewerSchemaError(StudyError):
     """The files were written by a newer version of this package."""
 
 
+class DamagedFileError(StudyError):
+    """A file's content is not what was written; ``where`` is its path or URI, ``reason`` what is wrong with it."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where}: is damaged ({reason})")
+        self.where, self.reason = where, reason
+
+
 class ResourceError(StudyError):
     """An actor asks for resources that no node of the cluster has."""
 
