@@ -1,8 +1,7 @@
 """JSON files that carry a checksum of themselves, so that no damage to one passes for another content.
 
-The key ``sha256`` comes last in the object. Its value is the SHA-256, in hexadecimal, of the object's other keys, written
-as compact JSON (no spaces, ASCII alone) in the order in which they stand. ``analysis/study_json.py`` verifies the same
-without the service.
+The key ``sha256`` comes last in the object. Its value is the SHA-256, in hexadecimal, of the object's other keys,
+written as compact JSON (no spaces, ASCII alone) in the order in which they stand.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def dumps_checked(values: dict[str, Any], *, indent: int | None = None) -> bytes:
-    """The JSON object ``values`` with its checksum. Raises ValueError for numbers that are not finite: JSON has none."""
+    """The JSON object ``values`` with its checksum. Raises ValueError for a number that is not finite: JSON has none."""
     others = _compact({key: value for key, value in values.items() if key != CHECKSUM})
     digest = hashlib.sha256(others.encode()).hexdigest()
     if indent is None:

@@ -54,8 +54,7 @@ def test_no_flipped_bit_passes_for_another_content(indent: int | None) -> None:
         damaged[position // 8] ^= 1 << position % 8
         try:
             assert loads_checked(bytes(damaged), "x.json") == SAMPLE, position
-        except DamagedFileError as error:
-            assert str(error).startswith("x.json: is damaged (")
+        except DamagedFileError:
             refused += 1
     assert refused > 7.5 * len(content)
 
