@@ -18,7 +18,7 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def dumps_checked(values: dict[str, Any], *, indent: int | None = None) -> bytes:
-    """The JSON object ``values`` with its checksum. Raises ValueError for a number that is not finite: JSON has none."""
+    """The object ``values`` with its checksum. Raises ValueError for numbers that are not finite: JSON has none."""
     others = _compact({key: value for key, value in values.items() if key != CHECKSUM})
     digest = hashlib.sha256(others.encode()).hexdigest()
     if indent is None:
