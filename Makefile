@@ -15,8 +15,10 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 LOWEST := .venv-lowest
 LOWEST_PYTHON ?= python3.11
 SEED ?= 1
+KILLS ?= 1000
+RESUME ?= yes
 
-.PHONY: .venv help study test test-faults test-browser gpu test-lowest lint format hooks architecture \
+.PHONY: .venv help study test test-faults soak test-browser gpu test-lowest lint format hooks architecture \
 	bench-overhead bench-packing bench-modules bench-fixed-step bench-scale constraints clean
 
 help:  ## this list
@@ -32,6 +34,9 @@ test: $(INSTALLED)  ## the tests
 
 test-faults: $(INSTALLED)  ## SIGKILLs over a multi-node cluster on this machine, at moments drawn from SEED=n; prints the tally
 	$(BIN)/python -m pytest -m faults -s --fault-seed=$(SEED)
+
+soak: $(INSTALLED)  ## KILLS=n blows of all kinds to a study on a cluster and an S3 server, from SEED=n; the same again goes on, unless RESUME=no
+	$(BIN)/python -m tests.soak --kills $(KILLS) --seed $(SEED) $(if $(filter no,$(RESUME)),--anew)
 
 test-browser: $(INSTALLED)  ## the pages in a real browser (skips where there is none)
 	$(BIN)/python -m pytest -m browser
