@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from heapq import heapify, heappop, heapreplace
 from typing import Any
 
@@ -12,9 +11,11 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from service.errors import StudyError
-from service.executors.base import Lost, Notice, Outcome, Place, Task, WorkerSetup
+from service.executors.base import Lost, Notice, Outcome, Task, WorkerSetup
+from service.executors.ray_actor import WATCH, Actor, RayWorker
 from service.executors.ray_cluster import Cluster, first_line
-from service.executors.worker import Job, Reply, Worker, job_of
+from service.executors.watch import Clock, Patience, Pulse
+from service.executors.worker import Reply
 from service.spec.execution import ExecutionConfig
 from trainers.config import ConfigError
 
@@ -22,59 +23,8 @@ CALL_S = 0.2  # how long one call to an actor should take: very short packs are 
 LARGEST_CALL = 256
 QUEUE_UP_TO_S = 5.0  # an actor gets a second call while one is running only if packs are shorter than this
 POLL_S = 2.0  # how often to look at the cluster's nodes
+LISTEN_S = 1.0  # how often to look for actors that have long been silent
 START_FAILURES = 3  # in a row, with no actor working, before the study ends with the reason
-
-
-class RayWorker:
-    """The process of an actor: a worker that knows its node."""
-
-    def __init__(self, setup: WorkerSetup) -> None:
-        context = ray.get_runtime_context()
-        self._worker = Worker(setup, context.get_node_id(), str(ray.util.get_node_ip_address()))  # type: ignore[no-untyped-call]
-
-    def prepare(self) -> Place:
-        """Import and load everything; where this is."""
-        self._worker.prepare()
-        return self._worker.place
-
-    def run(self, jobs: list[Job]) -> list[Reply]:
-        """Train several jobs, one after the other."""
-        return [self._worker.attempt(job) for job in jobs]
-
-
-@dataclass(eq=False)
-class Actor:
-    """What the driver's process knows of an actor."""
-
-    handle: Any
-    starting: ray.ObjectRef[Any] | None  # until it is ready
-    place: Place = field(default_factory=Place)
-    calls: deque[tuple[ray.ObjectRef[Any], list[Task]]] = field(default_factory=deque)  # oldest first
-    draining: bool = False  # its node is leaving, so it gets no more work
-
-    @property
-    def ready(self) -> bool:
-        """Whether it takes work."""
-        return self.starting is None and not self.draining
-
-    @property
-    def load(self) -> int:
-        """Tasks that it has."""
-        return sum(len(tasks) for _, tasks in self.calls)
-
-    @property
-    def takes_calls(self) -> bool:
-        """Whether it may get a further call: not while it has a task that asked for a worker to itself."""
-        return self.ready and not (self.calls and self.calls[0][1][0].alone)
-
-    @property
-    def refs(self) -> list[ray.ObjectRef[Any]]:
-        """What it has been asked and has not answered."""
-        return [self.starting] if self.starting is not None else [ref for ref, _ in self.calls]
-
-    def call(self, tasks: list[Task]) -> None:
-        """Send it several tasks at once."""
-        self.calls.append((self.handle.run.remote([job_of(task) for task in tasks]), tasks))
 
 
 class RayExecutor:
@@ -87,14 +37,17 @@ class RayExecutor:
         self._pack_s: float | None = None  # moving average of a pack's duration
         self._next_poll = 0.0
         self._next_start = 0.0
+        self._next_listen = 0.0
         self._start_failures = 0
+        self._patience = Patience(execution.hung_after_s)
+        self._clock = Clock(time.monotonic())
 
     def start(self, setup: WorkerSetup, notice: Notice) -> None:
         """Connect, check that some node can hold an actor, and start the first actors."""
         self._setup, self._notice = setup, notice
         self._cluster.connect(notice)
         need = self._cluster.need
-        self._class: Any = ray.remote(RayWorker).options(
+        self._class: Any = ray.remote(concurrency_groups={WATCH: 1})(RayWorker).options(  # type: ignore[call-overload]
             num_cpus=need["CPU"],
             num_gpus=need.get("GPU", 0),
             memory=need.get("memory"),
@@ -120,7 +73,10 @@ class RayExecutor:
         """Send what is queued, then gather what has ended."""
         if time.monotonic() >= self._next_poll:
             self._look_at_cluster()
+        hung = self._listen()
         self._send()
+        if hung:
+            return hung
         waiting = [ref for actor in self._actors for ref in actor.refs]
         if not waiting:
             time.sleep(timeout_s)
@@ -169,7 +125,7 @@ class RayExecutor:
             if self._queue[0].alone and calls:
                 return  # it waits for an idle actor, and so does all that is queued behind it
             actor = self._actors[number]
-            actor.call(self._next_call(len(free)))
+            actor.call(self._next_call(len(free)), self._clock.time)
             if len(actor.calls) < most and actor.takes_calls:
                 heapreplace(free, (len(actor.calls), actor.load, number))
             else:
@@ -191,48 +147,79 @@ class RayExecutor:
                 actor.place = ray.get(actor.starting)
                 actor.starting = None
                 self._start_failures = 0
+                actor.pulse.begins(self._clock.time)
                 self._notice("actor_started", "", {"node": actor.place.node_ip, "pid": actor.place.pid})
             while actor.calls and actor.calls[0][0] in done:
                 ref, tasks = actor.calls[0]
                 replies: list[Reply] = ray.get(ref)
-                self._learn_duration(replies)
+                self._learn(tasks, replies)
                 outcomes += [reply.outcome(task) for task, reply in zip(tasks, replies, strict=True)]
-                actor.calls.popleft()
+                actor.ended_call(self._clock.time)
         except RayError as error:
-            outcomes += self._lost(actor, error)
+            outcomes += self._died(actor, error)
         else:
             if actor.draining and not actor.calls:
                 self._dismiss(actor)
         return outcomes
 
-    def _lost(self, actor: Actor, error: RayError) -> list[Lost]:
-        """The tasks of an actor that has died."""
+    def _listen(self) -> list[Outcome]:
+        """The tasks of actors that hang: of those that have been silent for longer than their work allows."""
+        if time.monotonic() < self._next_listen:
+            return []
+        self._next_listen = time.monotonic() + LISTEN_S
+        now = self._clock.look(time.monotonic())
+        lost: list[Outcome] = []
+        for actor in list(self._actors):
+            try:
+                silence_s = actor.silence(now, self._patience)
+            except RayError:
+                continue  # it has died, which its calls tell
+            if silence_s is not None and (actor.up or self._is_stuck(actor)):
+                lost += self._lost(actor, f"hung: no sign of life for {silence_s:.0f} s")
+        return lost
+
+    def _is_stuck(self, actor: Actor) -> bool:
+        """Whether an actor that was never heard of hangs; one that waits for room on a node does not."""
+        if actor.placed:
+            return True
+        actor.placed = self._cluster.has_process(actor.handle)
+        actor.pulse.begins(self._clock.time)
+        return False
+
+    def _died(self, actor: Actor, error: RayError) -> list[Lost]:
+        """The tasks of an actor that has died, of which Ray says why."""
+        cause = error.cause if isinstance(error, RayTaskError) else None
+        return self._lost(actor, _reason(cause or error), hopeless=isinstance(cause, ConfigError | StudyError))
+
+    def _lost(self, actor: Actor, reason: str, *, hopeless: bool = False) -> list[Lost]:
+        """End an actor; the tasks that it had. ``hopeless``: it did not start, and another one would not either."""
         self._dismiss(actor)
+        at = {"node": actor.place.node_ip, "pid": actor.place.pid}
         if actor.starting is not None:
-            self._failed_to_start(error)
+            self._notice("actor_lost", f"did not start: {reason}", at)
+            self._failed_to_start(reason, hopeless)
         else:
-            self._notice("actor_lost", _reason(error), {"node": actor.place.node_ip, "pid": actor.place.pid})
+            self._notice("actor_lost", reason, at)
         self._next_poll = 0.0  # replace it now
-        sole, at = actor.load == 1, time.time()
+        sole, finished_at = actor.load == 1, time.time()
         return [
-            Lost(task=task, place=actor.place, finished_at=at, error=_reason(error), sole=sole)
+            Lost(task=task, place=actor.place, finished_at=finished_at, error=reason, sole=sole)
             for _, tasks in actor.calls
             for task in tasks
         ]
 
-    def _learn_duration(self, replies: list[Reply]) -> None:
+    def _learn(self, tasks: list[Task], replies: list[Reply]) -> None:
         mean = sum(reply.finished_at - reply.started_at for reply in replies) / len(replies)
         self._pack_s = mean if self._pack_s is None else 0.8 * self._pack_s + 0.2 * mean
+        for task, reply in zip(tasks, replies, strict=True):
+            self._patience.learn(task, reply.silence_s)
 
-    def _failed_to_start(self, error: RayError) -> None:
+    def _failed_to_start(self, reason: str, hopeless: bool) -> None:
         """Try again later; raises StudyError where that is hopeless."""
-        cause = error.cause if isinstance(error, RayTaskError) else None
-        self._notice("actor_lost", f"did not start: {_reason(cause or error)}", {})
         self._start_failures += 1
         self._next_start = time.monotonic() + min(30.0, 0.5 * 2**self._start_failures)
-        hopeless = self._start_failures >= START_FAILURES or isinstance(cause, ConfigError | StudyError)
-        if hopeless and self.workers() == 0:
-            raise StudyError(f"no actor starts: {_reason(cause or error)}") from None
+        if (hopeless or self._start_failures >= START_FAILURES) and self.workers() == 0:
+            raise StudyError(f"no actor starts: {reason}")
 
     # -- actors and nodes
 
@@ -249,10 +236,15 @@ class RayExecutor:
         kept = [actor for actor in self._actors if not actor.draining]
         if time.monotonic() >= self._next_start:
             for _ in range(wanted - len(kept)):
-                handle = self._class.remote(self._setup)
-                self._actors.append(Actor(handle, handle.prepare.remote()))
+                self._actors.append(self._new_actor())
         for actor in [actor for actor in kept if actor.starting is not None][: max(0, len(kept) - wanted)]:
             self._dismiss(actor)  # it waits for a node that is gone
+
+    def _new_actor(self) -> Actor:
+        handle = self._class.remote(self._setup)
+        actor = Actor(handle, handle.prepare.remote(), Pulse(self._clock.time))
+        actor.pulse.asks(handle.signs.remote(), self._clock.time)  # the answer tells that it is up
+        return actor
 
     def _dismiss(self, actor: Actor) -> None:
         self._actors.remove(actor)

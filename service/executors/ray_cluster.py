@@ -77,6 +77,10 @@ class Cluster:
             return self._execution.actors
         return sum(self._fits(node) for key, node in self._nodes.items() if key not in self._leaving)
 
+    def has_process(self, actor: Any) -> bool:
+        """Whether an actor was given a process; one that waits for a node has none."""
+        return bool(global_state.actor_table(actor._actor_id.hex()).get("Pid"))
+
     def _initialise(self) -> None:
         try:
             if self._address in (None, "local"):

@@ -48,10 +48,11 @@ class Reply(NamedTuple):
     started_at: float
     finished_at: float
     result: Trained | str
+    silence_s: float = 0.0  # the longest time between two signs of life: its begin, its records, its end
 
     def outcome(self, task: Task) -> Finished | Failed:
         """The end of the task whose job it was."""
-        place, started, finished, result = self
+        place, started, finished, result, _ = self
         if isinstance(result, str):
             return Failed(task=task, place=place, started_at=started, finished_at=finished, error=result)
         return Finished(task=task, place=place, started_at=started, finished_at=finished, trained=result)
@@ -64,6 +65,8 @@ class Worker:
         self.setup = setup
         self._node_id, self._node_ip = node_id, node_ip
         self._problems: dict[int, Problem] = {}
+        self.signs_of_life = 0  # records yielded and jobs ended
+        self._last_sign = self._silence_s = 0.0
         self._storage = open_storage(setup.storage) if setup.storage and setup.checkpoint_every else None
         if setup.threads:
             import torch
@@ -95,12 +98,14 @@ class Worker:
     def attempt(self, job: Job) -> Reply:
         """Train a job; an exception in its training is part of the reply."""
         started = time.time()
+        self._last_sign, self._silence_s = time.monotonic(), 0.0
         result: Trained | str
         try:
             result = self.train(job)
         except Exception as error:
             result = f"{type(error).__name__}: {error}".replace("\n", " ")[:500]
-        return Reply(self.place, started, time.time(), result)
+        self._give_sign_of_life()
+        return Reply(self.place, started, time.time(), result, self._silence_s)
 
     def train(self, job: Job) -> Trained:
         """Train a job, from its last checkpoint if there is one; raises what the trainer raises."""
@@ -116,6 +121,7 @@ class Worker:
             checkpoint_every=self.setup.checkpoint_every,
             resume=resume,
         ):
+            self._give_sign_of_life()
             if isinstance(record, Point):
                 _add_point(trained.points, record)
             elif isinstance(record, Checkpoint):
@@ -129,6 +135,12 @@ class Worker:
                 f"of a pack of {len(job.runs)}: must be one for each"
             )
         return trained
+
+    def _give_sign_of_life(self) -> None:
+        now = time.monotonic()
+        self._silence_s = max(self._silence_s, now - self._last_sign)
+        self._last_sign = now
+        self.signs_of_life += 1
 
     def _trainer(self, model: int) -> Trainer:
         if self.setup.trainer != "t1t2":

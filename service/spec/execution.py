@@ -36,6 +36,11 @@ class ExecutionConfig:
     ] = None
     loss_retries: Annotated[int, between(0, MOST_RETRIES), "for each run, after losing its worker, actor or node"] = 20
     failure_retries: Annotated[int, between(0, MOST_RETRIES), "for each run, after an exception in its training"] = 1
+    hung_after_s: Annotated[
+        float,
+        between(1, 10**7),
+        "seconds without a sign of life until an actor is replaced; longer where trainings need longer",
+    ] = 300.0
     resource_timeout_s: Annotated[float, between(0, 10**7), "seconds to wait for a node that fits an actor"] = 0.0
 
     def __post_init__(self) -> None:

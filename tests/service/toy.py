@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -168,6 +169,31 @@ def deadly(
     """Kills its own process for one seed in eight."""
     if any(member.seed % 8 == 0 for member in members):
         os.kill(os.getpid(), signal.SIGKILL)
+    yield from train(config, members, online=online)
+
+
+def hanging(
+    config: TrainConfig,
+    members: Sequence[Member],
+    *,
+    online: bool,
+    checkpoint_every: int | None = None,
+    resume: Checkpoint | None = None,
+) -> Iterator[Record]:
+    """Hangs at two packs, once each: at the first its process is stopped, at the other its training waits for ever.
+
+    Before, it leaves a file in the directory ``$TOY_HANGS``: ``stopped-PID`` or ``waits-PID``.
+    """
+    if online and len(members) == 1:
+        for way in ("stopped", "waits"):
+            place = Path(os.environ["TOY_HANGS"]) / way
+            with suppress(FileNotFoundError):  # the other worker was quicker
+                place.rename(f"{place}-{os.getpid()}")
+                if way == "stopped":
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                else:
+                    threading.Event().wait()
+                break
     yield from train(config, members, online=online)
 
 

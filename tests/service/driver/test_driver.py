@@ -196,3 +196,23 @@ def test_a_driver_whose_study_was_taken_over_ends(driver: Driver) -> None:
     driver._lease.taken_by = "elsewhere:7"
     with pytest.raises(StudyBusyError, match=r"elsewhere:7 has taken this study over"):
         driver.step()
+
+
+def test_a_result_that_comes_after_its_task_was_lost_is_not_counted(
+    tmp_path: Path, driver: Driver, executor: ScriptedExecutor
+) -> None:
+    """The worker was taken for hung, its runs went to another one, and then it goes on."""
+    driver.step()
+    task = executor.tasks[0]
+    executor.lose(task)
+    driver.step()
+    finish_all(driver, executor)
+    ended = driver.status().done
+    executor.finish(task)
+    driver.step()
+    assert driver.status().done == ended
+    driver.run()
+    run_ids = [row["run_id"] for row in rows(open_storage(tmp_path), driver, "runs")]
+    assert len(run_ids) == len(set(run_ids)) == 8
+    attempts = [row for row in rows(open_storage(tmp_path), driver, "attempts") if row["run_id"] == task.runs[0].run_id]
+    assert sorted((row["attempt"], row["outcome"]) for row in attempts) == [(1, "lost"), (2, "completed")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -17,6 +18,7 @@ import ray
 
 from service import ResourceError, StudyError, StudySpec, read_status, run_study
 from service.executors.ray_actors import RayExecutor
+from service.records.events import Event
 from service.spec.execution import ExecutionConfig
 from tests.service.drive import start_driver
 from tests.service.executors.conformance import ProcessConformance
@@ -140,6 +142,50 @@ def test_actors_that_cannot_start_end_the_study_with_the_reason(tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_actors_that_hang_are_noticed_and_their_runs_are_trained_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process is stopped, another one's training waits for ever; each once."""
+    run_serially(toy_spec(), tmp_path / "calm")
+    hangs, out = tmp_path / "hangs", tmp_path / "study"
+    hangs.mkdir()
+    monkeypatch.setenv("TOY_HANGS", str(hangs))
+    for way in ("stopped", "waits"):
+        (hangs / way).touch()
+    spec = toy_spec(trainer="tests.service.toy:hanging", execution={"actors": 2, "hung_after_s": 6.0})
+    told: list[Event] = []
+    assert run_study(spec, out, on_event=told.append).state == "completed"
+    hung = {int(path.name.rpartition("-")[2]) for path in hangs.iterdir()}
+    assert len(hung) == 2
+    assert_same_results(out, tmp_path / "calm", ids=False)
+    attempts = table(out, "attempts")
+    assert (attempts[attempts["outcome"] == "completed"].groupby("run_id").size() == 1).all(), "none is counted twice"
+    lost = attempts[attempts["outcome"] == "lost"]
+    assert set(lost["pid"]) == hung
+    assert lost["error"].str.fullmatch(r"hung: no sign of life for \d+ s").all()
+    assert {event.fields["pid"] for event in told if event.kind == "actor_lost"} == hung
+    assert not any(alive(pid) for pid in hung), "Ray has ended them, and their CPUs are free"
+
+
+@pytest.mark.slow
+def test_an_actor_that_hangs_while_it_loads_ends_the_study_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "waits_in_actors.py").write_text(
+        "import os, threading\n"
+        "from tests.service.toy import train\n"
+        "if str(os.getpid()) != os.environ['TOY_DRIVER']:\n"
+        "    threading.Event().wait()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("TOY_DRIVER", str(os.getpid()))
+    spec = toy_spec(trainer="waits_in_actors:train", execution={"actors": 1, "hung_after_s": 3.0})
+    with pytest.raises(StudyError, match=r"no actor starts: hung: no sign of life for \d+ s"):
+        run_study(spec, tmp_path / "study")
+
+
+@pytest.mark.slow
 def test_a_killed_driver_is_resumed_and_nothing_is_trained_twice(tmp_path: Path) -> None:
     spec = toy_spec(trainer="tests.service.toy:ticketed", execution={"actors": 2})
     run_serially(toy_spec(), tmp_path / "calm")
@@ -178,6 +224,14 @@ def test_an_interrupted_driver_flushes_and_can_be_resumed(tmp_path: Path) -> Non
     driver = start_driver(spec, out, tmp_path, **tickets.environment)
     assert driver.wait(120) == 0, (tmp_path / "driver.log").read_text()
     assert_complete(out, spec)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs, or is stopped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def wait_for(condition: Any, driver: Any, limit_s: float = 120.0) -> None:
