@@ -274,8 +274,8 @@ class TrainConfig:
                 f"{LARGEST_TRAINING / 2**40:g} TiB"
             )
 
-    def least_bytes(self) -> int | None:
-        """What one training takes at the very least: two copies of θ, and one batch of activations.
+    def least_bytes(self, batch: int | None = None) -> int | None:
+        """What one training takes at the very least: two copies of θ, and the activations of one ``batch``.
 
         None for a module of the user's own, of which nothing is known. :func:`trainers.memory.member_bytes` estimates
         what it really takes, once the data and the network are there.
@@ -284,8 +284,7 @@ class TrainConfig:
         if LOOK_UP in model.name:
             return None
         convolutional = model.name == "cnn"
-        shape = INPUT_SHAPES.get(self.data.name)
-        numbers = least_numbers(
-            shape, model.channels if convolutional else model.hidden, self.inner.batch_size, convolutional=convolutional
-        )
+        widths = model.channels if convolutional else model.hidden
+        shape, examples = INPUT_SHAPES.get(self.data.name), batch or self.inner.batch_size
+        numbers = least_numbers(shape, widths, examples, convolutional=convolutional)
         return numbers * (4 if self.dtype == "float32" else 8)

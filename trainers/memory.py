@@ -11,12 +11,16 @@ import os
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from trainers.config import ConfigError, TrainConfig
 from trainers.hypergradients import ESTIMATORS
+from trainers.hyperparameters import lay_out
+from trainers.networks.perceptron.network import StackedMLP, parameters_of
 from trainers.noise import CACHED_NUMBERS, steps_at_once
 from trainers.optimisers.inner import STATE
 from trainers.problem import Problem
+from trainers.sizes import CLASSES, INPUT_SHAPES
 
 CGROUPS = (  # what a container may use and what it uses, by version 2 and 1
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
@@ -25,16 +29,48 @@ CGROUPS = (  # what a container may use and what it uses, by version 2 and 1
 )  # fmt: skip
 
 
-def check(problem: Problem, config: TrainConfig, members: int, online: bool) -> None:
-    """Raise :class:`ConfigError` where a pack of this many members is beyond the memory that is available now."""
+def check(problem: Problem, config: TrainConfig, members: int, online: bool, actors: int = 1) -> None:
+    """Raise :class:`ConfigError` where a pack of this many members is beyond the memory that is available now.
+
+    ``actors`` processes share that memory.
+    """
     device = problem.t1[0].device
     free = available(device)
     each = member_bytes(problem, config, online)
-    if free is not None and members * each > free:
+    if free is not None and members * each > (share := free // actors):
+        among = f" for {actors} actors" if actors > 1 else ""
         raise ConfigError(
             f"members = a pack of P = {members}: needs about {_gib(members * each)}, and {_gib(free)} are available on "
-            f"{device}: P must be at most {free // each}"
+            f"{device}{among}: P must be at most {share // each}"
         )
+
+
+def check_ahead(config: TrainConfig, members: int, online: bool, actors: int) -> None:
+    """The same for a perceptron on data whose size is known, before they are read; nothing is said of any other."""
+    shape = INPUT_SHAPES.get(config.data.name)
+    if shape is None or config.model.name != "mlp" or config.hyperparameters.custom:
+        return
+    inputs = math.prod(shape)
+    layout = lay_out(
+        config.hyperparameters, parameters_of(inputs, config.model.hidden, CLASSES), len(config.model.hidden)
+    )
+    number = torch.zeros((), dtype=getattr(torch, config.dtype))
+
+    def stand_in(examples: int) -> tuple[Tensor, Tensor]:
+        """One number seen as many, in place of data."""
+        return number.expand(examples, inputs), torch.zeros((), dtype=torch.int64).expand(examples)
+
+    data = config.data
+    problem = Problem(
+        t1=stand_in(data.t1_size),
+        t2=stand_in(data.t2_size),
+        test=stand_in(data.test_size),
+        classes=CLASSES,
+        network=StackedMLP(config.model, inputs, CLASSES, layout),
+        layout=layout,
+        data_hash="",
+    )
+    check(problem, config, members, online, actors)
 
 
 def member_bytes(problem: Problem, config: TrainConfig, online: bool) -> int:
@@ -69,6 +105,11 @@ def available(device: torch.device) -> int | None:
         return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     known = [value for value in (_of_the_machine(), *(_of_a_cgroup(*paths) for paths in CGROUPS)) if value is not None]
     return min(known, default=None)
+
+
+def available_here() -> int | None:
+    """The same for this machine's processors."""
+    return available(torch.device("cpu"))
 
 
 def _of_the_machine() -> int | None:

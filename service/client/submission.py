@@ -16,6 +16,7 @@ from service.errors import StorageError, StudyError
 from service.records.manifest import MANIFEST, Manifest, find_study, read_spec
 from service.records.progress import PROGRESS, StudyStatus, read_status
 from service.records.requests import request
+from service.spec.fits import check_reserved
 from service.spec.plan import make_plan
 from service.storage.files import open_storage
 from service.storage.lease import LEASE
@@ -79,6 +80,7 @@ def create_study(spec: StudySpec, uri: str) -> bool:
     spec, manifest = find_study(spec, storage)
     if manifest is not None:
         return False
+    check_reserved(spec)
     manifest = Manifest.of(make_plan(spec))
     before = storage.nearest_directory()
     try:

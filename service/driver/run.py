@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from service.records.events import Event, EventLog
 from service.records.manifest import Manifest, find_study, read_spec
 from service.records.progress import StudyState, StudyStatus, read_in_flight, write_progress
 from service.records.provenance import provenance
+from service.spec.fits import check_machine, check_reserved
 from service.spec.plan import Plan, make_plan
 from service.spec.study_spec import StudySpec
 from service.storage.files import Storage, open_storage
@@ -49,7 +51,11 @@ def run_study(
     """
     storage = out if isinstance(out, Storage) else open_storage(out)
     spec, stored = find_study(spec, storage)
+    if stored is None:
+        check_reserved(spec)
     plan = make_plan(spec, stored.pack_size if stored else None)
+    if stored is None and executor is None and not (address or os.environ.get("RAY_ADDRESS")):
+        check_machine(spec)
     here = provenance()
     origin = stored.provenance if stored and stored.provenance else here
     origin = {

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from service.errors import SpecError
 from service.spec.arms import ARMS, Arm
+from service.spec.fits import check_plannable
 from service.spec.names import BUILT_IN
 from service.spec.packing import pack_size_of
 from service.spec.study_spec import StudySpec, digest
@@ -234,6 +235,8 @@ def make_plan(spec: StudySpec, pack_size: int | None = None) -> Plan:
     """The plan of ``spec``; raises :class:`SpecError` for hyperparameters that a model has not."""
     from trainers import boxes  # imports torch
 
+    for config in spec.train_configs() if spec.trainer == "t1t2" else ():
+        check_plannable(config)
     try:
         found = tuple(boxes(config) for config in spec.train_configs())
     except ConfigError as error:
