@@ -7,9 +7,10 @@ import random
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from service.spec.execution import ExecutionConfig
 from service.storage.lease import TTL_S
 from tests.soak.nodes import set_clock
 from tests.soak.places import DiskPlace, S3Place
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tests.soak.soak import Soak
 
 Facts = dict[str, Any]
-CLIENTS = ("status", "results", "watch", "list")
+CLIENTS = ("status", "results", "watch", "list", "extend", "retry")
 JUMPS_S = (-86_400, -3_600, -30, 30, 3_600, 86_400)
 DEAD_AFTER_S = 10.0  # a stopped node: five health checks, a second each, after a second each
 
@@ -50,11 +51,15 @@ def kill_actor(soak: Soak, draw: random.Random, number: int) -> Facts | None:
 
 
 def stop_actor(soak: Soak, draw: random.Random, number: int) -> Facts | None:
-    """SIGSTOP an actor that trains, for some seconds."""
+    """SIGSTOP an actor that trains, for a few seconds."""
+    return _hold(soak, draw, 0.5, 5.0)
+
+
+def _hold(soak: Soak, draw: random.Random, shortest_s: float, longest_s: float) -> Facts | None:
     pid = _victim(soak, draw)
     if pid is None:
         return None
-    lasts_s = draw.uniform(0.5, 6.0)
+    lasts_s = draw.uniform(shortest_s, longest_s)
     os.kill(pid, signal.SIGSTOP)
     soak.held.add(pid)
 
@@ -65,6 +70,11 @@ def stop_actor(soak: Soak, draw: random.Random, number: int) -> Facts | None:
 
     soak.later(lasts_s, go_on)
     return {"pid": pid, "lasts_s": lasts_s}
+
+
+def hang_actor(soak: Soak, draw: random.Random, number: int) -> Facts | None:
+    """SIGSTOP an actor that trains, for longer than any of its runs takes; what it was at comes late, if at all."""
+    return _hold(soak, draw, 20.0, 60.0)
 
 
 def kill_node(soak: Soak, draw: random.Random, number: int) -> Facts | None:
@@ -169,11 +179,13 @@ def storage_fault(fault: str, shortest_s: float, longest_s: float) -> Callable[[
     return deal
 
 
+KNOWS_HUNG = any(field.name == "hung_after_s" for field in fields(ExecutionConfig))
 BOTH = (S3Place, DiskPlace)
 RETRIES = "the delay before the next try, which doubles"
 BLOWS = (
     Blow("actor SIGKILL", 22, BOTH, kill_actor, "the start of another actor's process (Ray, torch)"),
     Blow("actor SIGSTOP", 8, BOTH, stop_actor, "none: the actor goes on with its run"),
+    Blow("actor hung", 2 * KNOWS_HUNG, BOTH, hang_actor, "`hung_after_s`, then the start of another actor's process"),
     Blow("node SIGKILL", 5, BOTH, kill_node, "Ray's health checks, then the start of a node and of an actor"),
     Blow(
         "node SIGSTOP",
@@ -193,10 +205,10 @@ BLOWS = (
         "the lease's time to live, then the start of a driver and of actors, once the zombie's have gone",
     ),
     Blow("client SIGKILL", 10, BOTH, kill_client, "the start of a command"),
-    Blow("storage error 500", 9, (S3Place,), storage_fault("error500", 0.5, 6.0), RETRIES),
-    Blow("storage hang", 7, (S3Place,), storage_fault("hang", 1.0, 8.0), RETRIES),
-    Blow("storage GET truncated", 6, (S3Place,), storage_fault("truncated_get", 1.0, 6.0), RETRIES),
-    Blow("storage PUT cut", 7, (S3Place,), storage_fault("cut_put", 0.5, 6.0), RETRIES),
+    Blow("storage error 500", 9, (S3Place,), storage_fault("error500", 0.5, 15.0), RETRIES),
+    Blow("storage hang", 7, (S3Place,), storage_fault("hang", 1.0, 12.0), RETRIES),
+    Blow("storage GET truncated", 6, (S3Place,), storage_fault("truncated_get", 1.0, 10.0), RETRIES),
+    Blow("storage PUT cut", 7, (S3Place,), storage_fault("cut_put", 0.5, 10.0), RETRIES),
     Blow("storage full", 20, (DiskPlace,), full_disk, RETRIES),
 )
 

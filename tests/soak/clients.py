@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from service.records.manifest import MANIFEST
 from tests.service.drive import ROOT
 from tests.soak.journal import Journal
+from tests.soak.places import Place
 
 ANSWERS_WITHIN_S = 120.0
 
@@ -16,20 +19,27 @@ ANSWERS_WITHIN_S = 120.0
 class Clients:
     """Commands on a study, and what they said."""
 
-    def __init__(self, uri: str, directory: Path, journal: Journal) -> None:
-        self._uri, self._log, self._journal = uri, directory / "clients.log", journal
+    def __init__(self, place: Place, directory: Path, journal: Journal) -> None:
+        self._place, self._uri = place, place.uri
+        self._log, self._journal = directory / "clients.log", journal
         self._waiting: list[tuple[subprocess.Popen[bytes], int, float]] = []
         self._read = self._log.stat().st_size if self._log.exists() else 0
 
     def start(self, command: str) -> subprocess.Popen[bytes]:
-        """``t1t2 COMMAND`` on the study."""
+        """``t1t2 COMMAND`` on the study; ``extend`` adds a configuration."""
         where, _, options = self._uri.partition("?")
         root = f"{where.rpartition('/')[0]}{'?' if options else ''}{options}"
-        arguments = [command, root if command == "list" else self._uri, *(["--json"] if command == "status" else [])]
+        arguments = [command, root if command == "list" else self._uri]
+        if command == "extend":
+            arguments += ["--configurations", str(self.configurations() + 1)]
         with self._log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "service.cli", *arguments], stdout=log, stderr=subprocess.STDOUT, cwd=ROOT
             )
+
+    def configurations(self) -> int:
+        """How many the study has now."""
+        return int(json.loads(self._place.read(MANIFEST))["spec"]["configurations"])
 
     def kill(self, process: subprocess.Popen[bytes], number: int) -> None:
         """SIGKILL a command, and ask for the status until there is an answer."""

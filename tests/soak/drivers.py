@@ -20,6 +20,7 @@ from tests.soak.places import Place
 
 TAIL = 400  # of a driver's last words, in the journal
 FUTILE_STARTS = 20  # drivers in a row that end by themselves without one commit in between: the soak gives up
+WORKS_ON = "works on"
 ENDS_WITHIN_S = 120.0  # a driver that was replaced while it was stopped, once it goes on
 
 
@@ -136,7 +137,7 @@ class Drivers:
             code: Any = zombie.process.poll()
             if code is None and time.time() > zombie.since + ENDS_WITHIN_S:
                 zombie.process.kill()
-                code = "works on"
+                code = WORKS_ON
             if code is not None:
                 self.zombies.remove(zombie)
                 after = round(time.time() - zombie.since, 3) if zombie.since < float("inf") else None

@@ -114,7 +114,7 @@ def soaking(place: Place, directory: Path, spec: StudySpec, journal: Journal) ->
     try:
         nodes = Nodes(directory)
         drivers = Drivers(place, directory, nodes.address, spec, journal)
-        soak = Soak(place, nodes, drivers, Clients(place.uri, directory, journal), journal)
+        soak = Soak(place, nodes, drivers, Clients(place, directory, journal), journal)
         try:
             yield soak
         finally:
@@ -122,6 +122,7 @@ def soaking(place: Place, directory: Path, spec: StudySpec, journal: Journal) ->
             soak.clients.end()
             drivers.end()
             nodes.shutdown()
+            journal.note("faults_met", **place.hits())
     finally:
         place.stop()
         del os.environ[PACE]

@@ -66,7 +66,7 @@ def measured(blow: Line, events: Events, commits: Sequence[float], journal: Jour
     kind, at = blow["kind"], blow["at"]
     end = at + blow.get("lasts_s", 0.0)
     match kind.split():
-        case ["actor", "SIGKILL"]:
+        case ["actor", "SIGKILL" | "hung"]:
             lost = events.first("actor_lost", at, NOTICED_WITHIN_S, pid=blow["pid"])
             return lost, lost and events.handed_out_again(lost)
         case ["node", "SIGKILL" | "SIGSTOP"]:
@@ -105,7 +105,7 @@ def tally(journals: Sequence[tuple[Journal, Events, Sequence[float]]]) -> dict[s
     for journal, events, commits in journals:
         for blow in journal.blows():
             kind, at = blow["kind"], blow["at"]
-            lasts_s = 0.0 if kind == "node SIGSTOP" else blow.get("lasts_s", 0.0)
+            lasts_s = 0.0 if kind in ("node SIGSTOP", "actor hung") else blow.get("lasts_s", 0.0)
             seen, well = measured(blow, events, commits, journal)
             dealt[kind] = dealt.get(kind, 0) + 1
             if seen is not None:
