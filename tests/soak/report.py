@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -61,7 +62,7 @@ def _phase(directory: Path, place: Place, kills: int, seed: int) -> Phase:
     journal = Journal(directory / "journal.jsonl")
     out = directory / "study"
     known = [note["configurations"] for name in ("begun", "extended") for note in journal.notes(name)]
-    spec = soak_spec(seed, max([20 + kills // 2, *known]))
+    spec = soak_spec(seed, max([8 + kills // 2, *known]))
     completed = journal.notes("completed")
     if not completed or len(journal.blows()) < kills:
         journal.note("begun", configurations=spec.configurations)
@@ -71,6 +72,7 @@ def _phase(directory: Path, place: Place, kills: int, seed: int) -> Phase:
                 if (number + 1) % SHOW_EVERY == 0:
                     print(f"{time.strftime('%H:%M:%S')}  {directory.name}: {number + 1} of {kills} blows", flush=True)
             alive.finish()
+            shutil.rmtree(out, ignore_errors=True)
             place.fetch(out)
         journal.note("ended")
     spec = read_spec(str(out))  # commands have extended it

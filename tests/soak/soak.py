@@ -22,7 +22,7 @@ from tests.soak.places import Place
 PACE_S = "0.06"  # after each record of a run, so that most of a run is no computing
 TICK_S = 0.1
 BETWEEN_S = (0.3, 2.3)
-MORE = 40  # configurations, when a study is done before the last blow
+MORE = 20  # configurations, when a study is done before the last blow
 NOBODY_WORKS_S = 300.0
 ENDS_WITHIN_S = 3600.0
 
