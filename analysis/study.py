@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from analysis import frames
+from analysis.study_json import verified
 
 SCHEMA_VERSION = 1  # the newest layout that this reader knows
 TABLES = ("runs", "trajectories", "attempts")
@@ -232,10 +232,10 @@ def _read_info(filesystem: pafs.FileSystem, root: str, shown: str) -> dict[str, 
     with filesystem.open_input_stream(path) as stream:
         content = stream.read()
     try:
-        info = json.loads(content)
+        info = verified(content)
     except ValueError as error:
-        raise StudyError(f"{shown}/study.json: not JSON ({error})") from error
-    if not isinstance(info, dict) or not isinstance(info.get("spec", {}), dict):
+        raise StudyError(f"{shown}/study.json: is damaged ({error})") from error
+    if not isinstance(info.get("spec", {}), dict):
         raise StudyError(f'{shown}/study.json: an object with the spec under "spec" is expected')
     _check_version(info.get("schema_version", SCHEMA_VERSION), shown)
     return info

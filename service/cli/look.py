@@ -105,5 +105,5 @@ def list_(storage: StorageArgument = STUDIES, as_json: JsonOption = False) -> No
     screen = console()
     screen.print(studies_table(found) if found else f"no study below {storage}")
     for item in found:
-        if item.state == "unreadable":
+        if item.error and item.state != "failed":  # a file is damaged: the study's own failure is for `status` to tell
             screen.print(item.error, style="red", markup=False, soft_wrap=True)

@@ -6,7 +6,17 @@ from service.records.events import Event
 from service.records.progress import StudyStatus
 
 WARNINGS = frozenset(
-    {"node_lost", "actor_lost", "run_diverged", "run_failed", "run_lost", "shard_corrupt", "storage_retry"}
+    {
+        "node_lost",
+        "actor_lost",
+        "run_diverged",
+        "run_failed",
+        "run_lost",
+        "shard_corrupt",
+        "storage_retry",
+        "events_damaged",
+        "request_ignored",
+    }
 )
 # What a person wants to see among the events; all of them are in the study's events/ files.
 TOLD_EVENTS = WARNINGS | {

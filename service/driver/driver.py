@@ -6,7 +6,7 @@ import dataclasses
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from service.driver.committer import Committer
 from service.driver.meter import Meter
@@ -15,7 +15,8 @@ from service.driver.scheduler import Scheduler, about
 from service.errors import StudyBusyError, StudyError
 from service.executors.base import Executor, Lost, Outcome, Place, Task
 from service.ledger.shards import Ledger, Recovered, RunState
-from service.records.events import EventLog, now
+from service.records.clock import now
+from service.records.events import EventLog
 from service.records.progress import Attempts, StudyState, StudyStatus
 from service.records.requests import Request, take_requests
 from service.spec.plan import Plan, make_plan
@@ -115,7 +116,7 @@ class Driver:
 
     def take_standing_requests(self) -> None:
         """Carry out what was asked for while no driver ran. What was meant for a driver of that time is dropped."""
-        for request in take_requests(self._ledger.storage):
+        for request in self._requests():
             if request.action in ("extend", "retry"):
                 self._obey(request)
 
@@ -153,7 +154,7 @@ class Driver:
                 "over, because this one gave no sign of life for too long"
             )
         self._meter.tick(self._executor.workers())
-        for request in take_requests(self._ledger.storage):
+        for request in self._requests():
             self._obey(request)
         self._flush(wait=self._committer.is_full)
         if self._on_progress:
@@ -164,6 +165,12 @@ class Driver:
 
     def _at_work(self) -> Attempts:
         return [(run.run_id, task.attempt) for task in self._in_flight.values() for run in task.runs]
+
+    def _requests(self) -> Iterator[Request]:
+        """What waits to be done; what is no request to this study is told."""
+        return take_requests(
+            self._ledger.storage, self.plan.spec.hash, lambda why: self._log.add("request_ignored", why)
+        )
 
     def _obey(self, request: Request) -> None:
         action = request.action

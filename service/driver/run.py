@@ -72,7 +72,7 @@ def run_study(
     watched = storage.retrying(
         on_retry=lambda what, error, wait: log.add("storage_retry", f"{what}: {error}", {"wait_s": wait})
     )
-    log = EventLog(watched, on_event)
+    log = EventLog(watched, on_event, study_hash=spec.hash)
     session = _Session(manifest, Ledger(watched, plan), executor, log, on_progress)
     with _leased(storage) as (lease, dead):
         try:
@@ -210,7 +210,7 @@ def _recover(ledger: Ledger, log: EventLog, dead: str | None) -> Recovered:
     """What is committed; attempts that died with the last driver are recorded as lost."""
     recovered = ledger.recover()
     log_damaged_shards(log, recovered)
-    in_flight = read_in_flight(ledger.storage)
+    in_flight = read_in_flight(ledger.storage, ledger.plan.spec.hash)
     if in_flight is None:
         return recovered
     died = [(run_id, attempt) for run_id, attempt in in_flight if attempt > recovered.attempts.get(run_id, 0)]

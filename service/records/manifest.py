@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from service.errors import AnotherStudyError, StorageError, StudyError, StudyNotFoundError
 from service.ledger.schema import SCHEMA_VERSION, check_version_number
-from service.records.events import now
+from service.records.clock import now
 from service.records.typed_json import parse
 from service.spec.plan import STREAMS, Plan
 from service.spec.study_spec import StudySpec, differences, located
+from service.storage.checked_json import dumps_checked, loads_checked
 from service.storage.files import Storage, open_storage
 from service.storage.lease import LEASE
 
@@ -72,7 +72,7 @@ class Manifest:
 
     def save(self, storage: Storage) -> None:
         """Put the file in place."""
-        storage.write_json(MANIFEST, dataclasses.asdict(self))
+        storage.write(MANIFEST, dumps_checked(dataclasses.asdict(self), indent=1))
 
     def extended(self, plan: Plan) -> Manifest:
         """With the spec of ``plan``, which may have more configurations, and its numbers of runs."""
@@ -145,4 +145,4 @@ def _read(storage: Storage) -> tuple[Manifest, dict[str, Any]]:
     except StorageError as error:
         raise StudyError(f"{uri}: cannot be read ({error.__cause__})") from None
     check_version_number(parse(_Version, content, where).schema_version, where)  # a newer one may have other keys
-    return parse(Manifest, content, where), json.loads(content)
+    return parse(Manifest, content, where), loads_checked(content, where)

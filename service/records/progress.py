@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from service.errors import StorageError, StudyError
+from service.errors import DamagedFileError, StorageError, StudyError
 from service.records.manifest import MANIFEST, READER_TRIES, Manifest
 from service.records.typed_json import parse
 from service.spec.study_spec import check_name
+from service.storage.checked_json import dumps_checked
 from service.storage.files import Storage, open_storage
 from service.storage.lease import is_held
 
@@ -80,23 +80,27 @@ class _Progress:
 def write_progress(storage: Storage, status: StudyStatus, in_flight: Attempts, *, durable: bool) -> None:
     """Write where the study stands, and which attempts would be lost if the driver died now."""
     # While it runs without indentation, which takes Python's slow encoder: a large cluster has many attempts in flight.
-    content = json.dumps({"status": status.to_dict(), "in_flight": in_flight}, indent=1 if durable else None)
-    storage.write(PROGRESS, content.encode(), durable=durable)
+    content = dumps_checked({"status": status.to_dict(), "in_flight": in_flight}, indent=1 if durable else None)
+    storage.write(PROGRESS, content, durable=durable)
 
 
-def read_in_flight(storage: Storage) -> Attempts | None:
-    """The attempts that were in flight when the last driver wrote; None if none did, or if the file is damaged."""
+def read_in_flight(storage: Storage, study_hash: str) -> Attempts | None:
+    """The attempts that were in flight when the last driver of the study ``study_hash`` wrote.
+
+    None if none did, or if the file is damaged or of another study.
+    """
     try:
-        return parse(_Progress, storage.read(PROGRESS), PROGRESS).in_flight
-    except (FileNotFoundError, StudyError):
+        return _read(storage, study_hash).in_flight
+    except (FileNotFoundError, DamagedFileError):
         return None
 
 
 def read_status(uri: str) -> StudyStatus:
     """Where a study stands, from any machine that sees its storage.
 
-    Raises :class:`service.StudyError`: a StudyNotFoundError if there is none; any other says that its ``study.json`` or
-    ``progress.json`` is damaged or of a newer version.
+    A ``progress.json`` that is damaged, or of another study, keeps nobody from looking: the status is then what the
+    ledger, the manifest and the lease tell, and its ``error`` says so. Raises :class:`service.StudyError`: a
+    StudyNotFoundError if there is no study; any other says that its ``study.json`` is damaged or of a newer version.
     """
     return _status(open_storage(uri, tries=READER_TRIES))
 
@@ -125,20 +129,59 @@ def _listed(storage: Storage, name: str) -> StudyStatus | None:
 def _status(storage: Storage) -> StudyStatus:
     manifest = Manifest.load(storage)
     try:
-        content = storage.read(PROGRESS)
+        progress = _read(storage, manifest.study_hash, manifest.name)
     except FileNotFoundError:  # created, and no driver has reported yet
-        return StudyStatus(
-            name=manifest.name,
-            study_hash=manifest.study_hash,
-            uri=storage.uri,
-            state="waiting",
-            planned=manifest.planned,
-            done=dict.fromkeys(manifest.planned, 0),
-        )
-    progress = parse(_Progress, content, f"{storage.uri}/{PROGRESS}")
+        return _begun(storage, manifest)
+    except DamagedFileError as error:
+        return _status_without_progress(storage, manifest, error)
     status = dataclasses.replace(progress.status, uri=storage.uri)  # a study may have been moved
     if status.driven and not is_held(storage):
         return dataclasses.replace(
             status, state="interrupted", runs_per_s=None, seconds_left=None, in_flight=0, actors=0
         )
     return status
+
+
+def _read(storage: Storage, study_hash: str, name: str | None = None) -> _Progress:
+    """What the last driver has written; raises DamagedFileError where that is of another study."""
+    where = f"{storage.uri}/{PROGRESS}"
+    progress = parse(_Progress, storage.read(PROGRESS), where)
+    found = progress.status
+    if found.study_hash != study_hash or name not in (None, found.name):
+        raise DamagedFileError(where, f"it is of another study or spec, named {found.name!r}")
+    return progress
+
+
+def _begun(storage: Storage, manifest: Manifest) -> StudyStatus:
+    return StudyStatus(
+        name=manifest.name,
+        study_hash=manifest.study_hash,
+        uri=storage.uri,
+        state="waiting",
+        planned=manifest.planned,
+        done=dict.fromkeys(manifest.planned, 0),
+    )
+
+
+def _status_without_progress(storage: Storage, manifest: Manifest, problem: DamagedFileError) -> StudyStatus:
+    """What is known of a study whose progress cannot be read: what is committed, and whether a driver lives."""
+    from service.ledger.counts import committed_counts  # loads pyarrow's Parquet, which no sound status needs
+
+    counts, unreadable = committed_counts(storage)
+    is_whole = manifest.tables is not None and sum(counts.values()) >= sum(manifest.planned.values())
+    note = f"{problem}; the next driver writes it anew. Until then the numbers are those of the committed runs"
+    if unreadable:
+        note += f", without {', '.join(unreadable)}, which cannot be read"
+
+    def counted(status: str) -> int:
+        return sum(count for (_, of), count in counts.items() if of == status)
+
+    return dataclasses.replace(
+        _begun(storage, manifest),
+        state="running" if is_held(storage) else "completed" if is_whole else "interrupted",
+        done={arm: sum(count for (of, _), count in counts.items() if of == arm) for arm in manifest.planned},
+        completed=counted("completed"),
+        diverged=counted("diverged"),
+        failed=counted("failed"),
+        error=note,
+    )

@@ -7,13 +7,15 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from service.errors import StudyError
 from service.records.manifest import MANIFEST, Manifest
+from service.records.typed_json import parse
 from service.spec.study_spec import StudySpec
+from service.storage.checked_json import dumps_checked
 from service.storage.files import Storage, open_storage
 from trainers.errors import quoted
 
@@ -27,6 +29,11 @@ class Request:
 
     action: Action
     configurations: int = 0  # for "extend": how many the study shall have in all
+    study_hash: str = ""  # of the study that is asked; "" where the request does not tell
+
+    def __post_init__(self) -> None:
+        if self.action == "extend" and self.configurations < 1:
+            raise ValueError("extend: must say how many configurations")
 
 
 def request(uri: str, action: Action, **arguments: Any) -> None:
@@ -47,21 +54,27 @@ def request(uri: str, action: Action, **arguments: Any) -> None:
         spec = StudySpec.from_dict(manifest.spec, where=f"{uri}/{MANIFEST}")
         dataclasses.replace(spec, configurations=wanted)  # raises where no study can have so many
     name = f"control/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
-    storage.write_json(name, {"action": action, "from": f"{socket.gethostname()}:{os.getpid()}", **arguments})
+    asked = {"action": action, "from": f"{socket.gethostname()}:{os.getpid()}", "study_hash": manifest.study_hash}
+    storage.write(name, dumps_checked({**asked, **arguments}, indent=1))
 
 
-def take_requests(storage: Storage) -> Generator[Request, None, None]:
-    """The requests that wait, oldest first. What is no request is passed over.
+def take_requests(
+    storage: Storage, study_hash: str, on_ignored: Callable[[str], None] = lambda why: None
+) -> Generator[Request, None, None]:
+    """The requests that wait, oldest first. What is no request to the study ``study_hash`` is deleted and told.
 
     The file of a request is deleted when the next one is asked for, so that a request is not lost with a driver that
     dies while it carries it out. The next driver may then carry it out a second time, which changes nothing more.
     """
     for path in storage.files("control", ".json"):
         try:
-            values = storage.read_json(path)
-            taken = Request(action=values["action"], configurations=int(values.get("configurations", 0)))
-        except (FileNotFoundError, ValueError, OverflowError, TypeError, KeyError, AttributeError):
-            taken = None
-        if taken is not None and taken.action in ACTIONS:
+            taken = parse(Request, storage.read(path), path)
+            if taken.study_hash not in ("", study_hash):
+                raise StudyError(f"{path}: asks something of another study")
+        except FileNotFoundError:
+            continue
+        except StudyError as error:
+            on_ignored(str(error))
+        else:
             yield taken
         storage.delete(path)

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from service.errors import StudyError
+from service.errors import DamagedFileError
+from service.storage.checked_json import loads_checked
 
 T = TypeVar("T")
 
@@ -15,12 +16,14 @@ T = TypeVar("T")
 def parse(kind: type[T], content: bytes, where: str) -> T:
     """The JSON object ``content`` of the file ``where`` as a ``kind``; keys that ``kind`` does not know are ignored.
 
-    Raises :class:`service.errors.StudyError` if it is no JSON, lacks keys of ``kind``, or has values of other types.
+    Raises :class:`service.errors.DamagedFileError` if it is no JSON, does not fit its checksum (where it has one),
+    lacks keys of ``kind``, or has values of other types.
     """
+    loads_checked(content, where)
     try:
         record: T = _adapter(kind).validate_json(content, strict=True)  # type: ignore[arg-type]  # a class is hashable
     except ValidationError as error:
-        raise StudyError(f"{where}: is damaged ({'; '.join(_reasons(error))})") from None
+        raise DamagedFileError(where, "; ".join(_reasons(error))) from None
     return record
 
 

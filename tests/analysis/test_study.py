@@ -166,7 +166,7 @@ def test_bad_input_is_named(study_dir: Path, tmp_path: Path) -> None:
         load_study(newer)
     pq.write_table(table, newer / "runs.parquet")
     (newer / "study.json").write_text("{")
-    with pytest.raises(StudyError, match=r"study.json: not JSON"):
+    with pytest.raises(StudyError, match=r"study.json: is damaged"):
         load_study(newer)
     (newer / "study.json").unlink()
     (newer / "runs.parquet").write_bytes((study_dir / "runs.parquet").read_bytes()[:-100])

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli.app import app, main
+from service.storage.checked_json import loads_checked
 from tests.service.toy_studies import run_toy
 
 ROOT = Path(__file__).parents[3]
@@ -154,7 +155,7 @@ def test_studies_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "study.json: is damaged" in fails(capsys, *command, str(tmp_path / "damaged"))
     run_toy(tmp_path / "newer", configurations=1)
     manifest = tmp_path / "newer" / "study.json"
-    content = json.loads(manifest.read_text())
+    content = loads_checked(manifest.read_bytes(), manifest.name)
     manifest.write_text(json.dumps({**content, "schema_version": 999}))
     assert "999" in fails(capsys, *command, str(tmp_path / "newer"))
     manifest.write_text(json.dumps({key: value for key, value in content.items() if key != "planned"}))

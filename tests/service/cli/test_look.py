@@ -77,17 +77,31 @@ def test_list_names_the_studies_of_a_root(tmp_path: Path, capsys: pytest.Capture
     assert [row[:4] for row in rows[1:]] == [["a", "completed", "22", "22"], ["b", "completed", "22", "22"]]
 
 
+def test_without_a_sound_progress_every_command_tells_what_the_ledger_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        run_toy(tmp_path / name, name=name, configurations=1)
+    (tmp_path / "b" / "progress.json").write_text("")  # as a power cut may leave it
+    note = f"{tmp_path}/b/progress.json: is damaged (it is empty); the next driver writes it anew."
+    told = printed(capsys, "list", str(tmp_path)).splitlines()
+    assert [line.split()[:4] for line in told[1:3]] == [["a", "completed", "22", "22"], ["b", "completed", "22", "22"]]
+    assert told[3].startswith(note)
+    assert note in " ".join(printed(capsys, "status", str(tmp_path / "b")).split())
+    watched = json.loads(printed(capsys, "watch", str(tmp_path / "b"), "--json"))
+    assert (watched["state"], watched["done"]["online"], watched["completed"]) == ("completed", 2, 22)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("study.json", "", "study.json: is damaged (Invalid JSON: EOF while parsing a value at line 1 column 0)"),
+        ("study.json", "", "study.json: is damaged (it is empty)"),
         ("study.json", '{"schema_version": 1}', "study.json: is damaged (lacks study_hash, spec, pack_size"),
         (
             "study.json",
             '{"schema_version": 99}',
             "study.json: written in schema version 99, this package reads up to 1",
         ),
-        ("progress.json", '{"status": {"done": 3}}', "progress.json: is damaged (lacks status.name"),
     ],
 )
 def test_list_shows_a_damaged_study_among_the_others(

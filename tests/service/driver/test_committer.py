@@ -68,7 +68,9 @@ def test_a_flush_that_waits_has_committed(committer: Committer, ledger: Ledger) 
     assert committer.uncommitted() == []
     assert ledger.committed({"online/0/0"})
     assert not ledger.storage.exists("checkpoints/pack.zip")
-    assert read_in_flight(ledger.storage) == [("online/0/1", 2), ("online/0/0", 1)], "written before the commit"
+    assert read_in_flight(ledger.storage, STATUS.study_hash) == [("online/0/1", 2), ("online/0/0", 1)], (
+        "written before the commit"
+    )
 
 
 def test_one_batch_at_a_time(committer: Committer, ledger: Ledger, memory: Held) -> None:

@@ -32,6 +32,7 @@ from service.client.submission import create_study
 from service.executors.base import Notice, Outcome, WorkerSetup
 from service.executors.serial import SerialExecutor
 from service.ledger.schema import SCHEMA_VERSION, schemas
+from service.storage.checked_json import loads_checked
 from service.storage.files import open_storage
 from service.storage.lease import Lease
 from tests.service.studies import assert_complete, assert_same_results, run_serially, table, toy_spec
@@ -161,7 +162,7 @@ def test_a_newer_schema_is_refused(calm: Path, tmp_path: Path) -> None:
     pq.write_table(content.replace_schema_metadata({"schema_version": "99"}), out / "runs.parquet")
     with pytest.raises(NewerSchemaError, match=r"runs.parquet: written in schema version 99, this package reads up to"):
         run_serially(toy_spec(), out)
-    study = json.loads((out / "study.json").read_text())
+    study = loads_checked((out / "study.json").read_bytes(), "study.json")
     (out / "study.json").write_text(json.dumps(study | {"schema_version": 99}))
     with pytest.raises(NewerSchemaError, match=r"study.json: written in schema version 99"):
         read_status(str(out))

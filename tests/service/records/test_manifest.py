@@ -12,6 +12,7 @@ import pytest
 from service.errors import AnotherStudyError, NewerSchemaError, StudyError, StudyNotFoundError
 from service.records.manifest import MANIFEST, Manifest, find_study, read_spec, read_study
 from service.spec.plan import make_plan
+from service.storage.checked_json import loads_checked
 from service.storage.files import Storage, open_storage
 from tests.service.storage.memory import Memory
 from tests.service.studies import toy_spec
@@ -30,7 +31,7 @@ def test_a_new_study(manifest: Manifest) -> None:
     manifest.save(storage)
     assert Manifest.load(storage) == manifest
     written = json.loads(storage.read(MANIFEST))
-    assert list(written) == KEYS
+    assert list(written) == [*KEYS, "sha256"]
     assert storage.read(MANIFEST) == json.dumps(written, indent=1).encode()
     assert written["spec"] == toy_spec().to_dict()
     assert written["planned"] == {"initial": 6, "online": 6, "rerun": 6, "grid": 24}
@@ -38,12 +39,14 @@ def test_a_new_study(manifest: Manifest) -> None:
     assert (manifest.name, manifest.configurations) == ("toy", 3)
 
 
-def test_a_study_of_an_earlier_version_is_written_as_it_was_read() -> None:
+def test_a_study_of_an_earlier_version_is_written_as_it_was_read_with_a_checksum() -> None:
     before = (ROOT / "deploy" / "studies" / "mnist" / MANIFEST).read_bytes()
     storage = Storage(Memory())
     storage.write(MANIFEST, before)
     Manifest.load(storage).save(storage)
-    assert storage.read(MANIFEST) == before
+    after = json.loads(storage.read(MANIFEST))
+    assert list(after) == [*json.loads(before), "sha256"]
+    assert loads_checked(storage.read(MANIFEST), MANIFEST) == json.loads(before)
 
 
 def test_changes_make_new_manifests(manifest: Manifest) -> None:

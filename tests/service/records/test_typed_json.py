@@ -32,8 +32,8 @@ def test_values_are_taken_and_unknown_keys_ignored() -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "EOF while parsing"),
-        (b"\xff\xfe", "Invalid JSON"),
+        (b"", "it is empty"),
+        (b"\xff\xfe", "it is not UTF-8"),
         (b"[1]", "object"),
         (b"{}", "lacks author, lines"),
         (b'{"author": 1, "lines": {"first": "one"}}', "unusable: author, lines.first"),
