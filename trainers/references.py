@@ -16,7 +16,7 @@ def resolve(reference: str, where: str) -> object:
     check_reference(reference, where)
     try:
         found: object = pkgutil.resolve_name(reference)
-    except Exception as error:  # importing runs the user's own code, so anything may come
+    except (Exception, SystemExit) as error:  # importing runs the user's own code, so anything may come
         reason = shortened(f"{type(error).__name__}: {error}", LONGEST_LINE)
         raise ConfigError(
             f"{where} = {quoted(reference)}: cannot be imported ({reason}); must be "

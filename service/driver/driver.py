@@ -13,7 +13,8 @@ from service.driver.meter import Meter
 from service.driver.rows import attempt_row
 from service.driver.scheduler import Scheduler, about
 from service.errors import StudyBusyError, StudyError
-from service.executors.base import Executor, Lost, Outcome, Place, Task
+from service.executors.base import Executor, Failed, Finished, Lost, Outcome, Place, Task
+from service.executors.received import unsound
 from service.ledger.shards import Ledger, Recovered, RunState
 from service.records.clock import now
 from service.records.events import EventLog
@@ -134,6 +135,14 @@ class Driver:
     def _take(self, outcome: Outcome) -> None:
         if self._in_flight.pop(outcome.task.number, None) is None:
             return
+        if isinstance(outcome, Finished) and (why := unsound(outcome.trained, outcome.task.runs)):
+            outcome = Failed(
+                task=outcome.task,
+                place=outcome.place,
+                started_at=outcome.started_at,
+                finished_at=outcome.finished_at,
+                error=why,
+            )
         busy = 0.0 if isinstance(outcome, Lost) else outcome.finished_at - outcome.started_at
         self._meter.ended(self._scheduler.tell(outcome, self._committer.batch), busy)
 

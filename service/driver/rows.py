@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from service.executors.base import Finished, Lost, Outcome, Task
+from service.executors.received import plain_text
 from service.ledger.shards import Row
 from service.spec.plan import Plan, PlannedRun
 
@@ -56,7 +57,7 @@ def result_row(plan: Plan, task: Task, run: PlannedRun, result: Result) -> Row:
 
 def failed_row(plan: Plan, task: Task, run: PlannedRun, error: str) -> Row:
     """The row of a run that was given up."""
-    return _row(plan, task, run, "failed") | {"error": error}
+    return _row(plan, task, run, "failed") | {"error": plain_text(error)}
 
 
 def attempt_row(outcome: Outcome, run: PlannedRun, word: str) -> Row:
@@ -72,7 +73,7 @@ def attempt_row(outcome: Outcome, run: PlannedRun, word: str) -> Row:
         "pid": place.pid or None,
         "started_at": None if isinstance(outcome, Lost) else _time(outcome.started_at),
         "finished_at": _time(outcome.finished_at),
-        "error": None if isinstance(outcome, Finished) else outcome.error,
+        "error": None if isinstance(outcome, Finished) else plain_text(outcome.error),
     }
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from service.errors import StudyError
 from service.executors.base import Failed, Finished, Place, Task, Trained, WorkerSetup
+from service.executors.received import Received, reason
 from service.spec.plan import PlannedRun
 from service.spec.study_spec import digest
 from service.storage.files import open_storage
@@ -22,7 +23,7 @@ from trainers.references import resolve
 
 if TYPE_CHECKING:
     from trainers import Problem
-    from trainers.records import Checkpoint, Point, Record
+    from trainers.records import Checkpoint, Record
 
 log = logging.getLogger(__name__)
 Trainer = Callable[..., Iterable["Record"]]
@@ -102,18 +103,20 @@ class Worker:
         result: Trained | str
         try:
             result = self.train(job)
-        except Exception as error:
-            result = f"{type(error).__name__}: {error}".replace("\n", " ")[:500]
+        except KeyboardInterrupt:  # Ctrl-C, where the worker is in the driver's own process
+            raise
+        except BaseException as error:  # a user's trainer may also call sys.exit
+            result = reason(error)
         self._give_sign_of_life()
         return Reply(self.place, started, time.time(), result, self._silence_s)
 
     def train(self, job: Job) -> Trained:
         """Train a job, from its last checkpoint if there is one; raises what the trainer raises."""
-        from trainers.records import Checkpoint, Member, Point
+        from trainers.records import Checkpoint, Member
 
         name = checkpoint_name(job.runs)
         resume, points = self._load(name)
-        trained = Trained([], points)
+        received = Received(job.runs, points)
         for record in self._trainer(job.model)(
             self.setup.configs[job.model],
             [Member(run.seed, run.initial) for run in job.runs],
@@ -122,19 +125,11 @@ class Worker:
             resume=resume,
         ):
             self._give_sign_of_life()
-            if isinstance(record, Point):
-                _add_point(trained.points, record)
-            elif isinstance(record, Checkpoint):
-                self._save(name, record, trained.points)
+            if isinstance(record, Checkpoint):
+                self._save(name, record, received.points())
             else:
-                trained.results.append(record)
-        trained.results.sort(key=lambda result: result.member)
-        if [result.member for result in trained.results] != list(range(len(job.runs))):
-            raise RuntimeError(
-                f"the trainer gave results for members {[result.member for result in trained.results]} "
-                f"of a pack of {len(job.runs)}: must be one for each"
-            )
-        return trained
+                received.add(record)
+        return received.trained()
 
     def _give_sign_of_life(self) -> None:
         now = time.monotonic()
@@ -204,16 +199,3 @@ def load_trainer(reference: str) -> Trainer:
         return cast(Trainer, resolve(reference, "trainer"))
     except ConfigError as error:
         raise StudyError(str(error)) from None
-
-
-def _add_point(columns: dict[str, list[Any]], point: Point) -> None:
-    row: dict[str, Any] = {
-        "member": point.member,
-        "step": point.step,
-        "t1_loss": point.t1_loss,
-        "t2_loss": point.t2_loss,
-        **point.hyperparameters,
-    }
-    row |= {f"hypergradient_{name}": value for name, value in point.hypergradient.items()}
-    for name, value in row.items():
-        columns.setdefault(name, []).append(value)

@@ -81,7 +81,7 @@ def _load_users(name: str) -> tuple[Samples, Samples | None]:
         raise DataError(f"{where}: is a {type(call).__name__}: must be a function without arguments")
     try:
         loaded = call()
-    except Exception as error:  # the user's own code, so anything may come
+    except (Exception, SystemExit) as error:  # the user's own code, so anything may come
         raise DataError(f"{where}: the function raised {type(error).__name__}: {error}") from error
     parts = loaded if isinstance(loaded, tuple) else (loaded,)
     if len(parts) not in (1, 2) or not all(isinstance(part, Samples) for part in parts):

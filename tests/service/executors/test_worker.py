@@ -12,6 +12,7 @@ import torch
 
 from service import StudyError
 from service.executors.base import Failed, Finished, Trained, WorkerSetup
+from service.executors.received import BadRecordError
 from service.executors.worker import Job, Worker, checkpoint_name, cores, job_of, load_trainer
 from tests.service.executors.conformance import tasks_of
 from tests.service.studies import toy_spec
@@ -91,7 +92,7 @@ def test_a_trained_job_has_a_result_for_each_run_and_all_points_as_columns(job: 
 
 
 def test_a_run_without_a_result_is_an_error(job: Job) -> None:
-    with pytest.raises(RuntimeError, match=r"results for members \[0\] of a pack of 2: must be one for each"):
+    with pytest.raises(BadRecordError, match=r"results for members \[0\] of a pack of 2: must be one for each"):
         worker("silent").train(job)
 
 

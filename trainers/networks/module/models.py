@@ -183,7 +183,7 @@ def _users(name: str, input_shape: tuple[int, ...], classes: int) -> Factory:
     def make() -> nn.Module:
         try:
             made = call(input_shape, classes)
-        except Exception as error:  # the user's own code, so anything may come
+        except (Exception, SystemExit) as error:  # the user's own code, so anything may come
             raise ConfigError(
                 f"{where}: the function raised {type(error).__name__} for input_shape = {input_shape}, "
                 f"classes = {classes}: {error}"
