@@ -15,7 +15,8 @@ from service.driver.scheduler import Scheduler, about
 from service.errors import StudyBusyError, StudyError
 from service.executors.base import Executor, Failed, Finished, Lost, Outcome, Place, Task
 from service.executors.received import unsound
-from service.ledger.shards import Ledger, Recovered, RunState
+from service.ledger.recovery import Recovered, RunState, recover
+from service.ledger.shards import Ledger
 from service.records.clock import now
 from service.records.events import EventLog
 from service.records.progress import Attempts, StudyState, StudyStatus
@@ -217,7 +218,7 @@ class Driver:
         """Train failed runs again."""
         self._flush(wait=True)
         dropped = self._ledger.drop_failed()
-        recovered = self._ledger.recover()
+        recovered = recover(self._ledger)
         log_damaged_shards(self._log, recovered)
         self._scheduler.reread(recovered)
         self._log.add("retry", f"{dropped} failed runs, by request")

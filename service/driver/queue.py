@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from service.driver.states import RunStates
-from service.ledger.shards import Finals
+from service.ledger.recovery import Finals
 from service.spec.plan import Pack, Plan
 
 

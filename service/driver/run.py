@@ -16,7 +16,8 @@ from service.errors import SpecError, StudyError
 from service.executors.base import Executor, WorkerSetup
 from service.executors.worker import load_trainer
 from service.ledger.publish import discard_shards, discard_tables, publish
-from service.ledger.shards import Ledger, Recovered, Row
+from service.ledger.recovery import Recovered, recover
+from service.ledger.shards import Ledger, Row
 from service.records.events import Event, EventLog
 from service.records.manifest import Manifest, find_study, read_spec
 from service.records.progress import StudyState, StudyStatus, read_in_flight, write_progress
@@ -208,7 +209,7 @@ def _leased(storage: Storage) -> Iterator[tuple[Lease, str | None]]:
 
 def _recover(ledger: Ledger, log: EventLog, dead: str | None) -> Recovered:
     """What is committed; attempts that died with the last driver are recorded as lost."""
-    recovered = ledger.recover()
+    recovered = recover(ledger)
     log_damaged_shards(log, recovered)
     in_flight = read_in_flight(ledger.storage, ledger.plan.spec.hash)
     if in_flight is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.ledger.shards import RunState
+from service.ledger.recovery import RunState
 from service.spec.plan import Pack, Plan
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from service.ledger.schema import TABLES, conformed
 from service.ledger.shards import PLACE, Ledger, TableFile
@@ -47,8 +46,15 @@ class RowGroup(NamedTuple):
     rows: int
 
 
-def publish(ledger: Ledger, window_rows: int = WINDOW_ROWS) -> dict[str, int]:
-    """Write ``runs``, ``trajectories`` and ``attempts``.parquet; returns their numbers of rows.
+class Published(NamedTuple):
+    """A published table: its number of rows, and the SHA-256 of its file."""
+
+    rows: int
+    sha256: str
+
+
+def publish(ledger: Ledger, window_rows: int = WINDOW_ROWS) -> dict[str, Published]:
+    """Write ``runs``, ``trajectories`` and ``attempts``.parquet; returns what they are, by their names.
 
     Afterwards every row is in both the shards and the tables; :func:`discard_shards` follows once the manifest says so.
     """
@@ -57,14 +63,14 @@ def publish(ledger: Ledger, window_rows: int = WINDOW_ROWS) -> dict[str, int]:
         return ledger.plan.order(*(table[name].to_pylist() for name in PLACE))
 
     def by_run(table: pa.Table) -> Positions:
-        found: Positions = pc.fill_null(pc.index_in(table["run_id"], order), -1).to_numpy().astype(np.int64)
-        return found
+        positions: Positions = pc.fill_null(pc.index_in(table["run_id"], order), -1).to_numpy().astype(np.int64)
+        return positions
 
-    counts = {"runs": write_sorted(ledger, "runs", Order(position=by_place, keys=PLACE), window_rows)}
+    found = {"runs": write_sorted(ledger, "runs", Order(position=by_place, keys=PLACE), window_rows)}
     order = ledger.read(TableFile("runs"), ["run_id"])["run_id"].combine_chunks()
     for table, tie in (("trajectories", "step"), ("attempts", "attempt")):
-        counts[table] = write_sorted(ledger, table, Order(position=by_run, keys=["run_id"], ties=[tie]), window_rows)
-    return counts
+        found[table] = write_sorted(ledger, table, Order(position=by_run, keys=["run_id"], ties=[tie]), window_rows)
+    return found
 
 
 def discard_shards(ledger: Ledger) -> None:
@@ -80,8 +86,8 @@ def discard_tables(ledger: Ledger) -> None:
         ledger.storage.delete(TableFile(table).path)
 
 
-def write_sorted(ledger: Ledger, table: str, order: Order, window_rows: int) -> int:
-    """Write a table anew from all its files, about ``window_rows`` rows at a time; returns the number of rows."""
+def write_sorted(ledger: Ledger, table: str, order: Order, window_rows: int) -> Published:
+    """Write a table anew from all its files, about ``window_rows`` rows at a time."""
     groups = [group for file in ledger.inputs(table) for group in _row_groups(ledger, file, order)]
     end = max((group.last for group in groups), default=-1) + 1
     windows = max(1, -(-sum(group.rows for group in groups) // window_rows))
@@ -93,16 +99,15 @@ def write_sorted(ledger: Ledger, table: str, order: Order, window_rows: int) -> 
             if overlapping:
                 window = _window(ledger, overlapping, order, range(start, start + width))
                 if window.num_rows:  # an empty one would be a row group, too
-                    writer.write_table(window)
+                    writer.write(window)
                 written += window.num_rows
-    return written
+    return Published(written, writer.sha256)
 
 
 def _row_groups(ledger: Ledger, file: TableFile, order: Order) -> list[RowGroup]:
     """The row groups of a file that have rows to keep."""
     found = []
-    with ledger.storage.open(file.path) as source:
-        parquet = pq.ParquetFile(source)
+    with ledger.opened(file) as parquet:
         for number in range(parquet.num_row_groups):
             positions = order.position(parquet.read_row_group(number, columns=order.keys))
             kept = positions[positions >= 0]
@@ -116,8 +121,7 @@ def _window(ledger: Ledger, groups: Sequence[RowGroup], order: Order, positions:
     schema = ledger.schemas[groups[0].file.table]
     pieces = []
     for file in dict.fromkeys(group.file for group in groups):
-        with ledger.storage.open(file.path) as source:
-            parquet = pq.ParquetFile(source)
+        with ledger.opened(file, again=True) as parquet:  # _row_groups has checked the whole of it
             for number in (group.number for group in groups if group.file == file):
                 piece = conformed(parquet.read_row_group(number), schema)
                 at = order.position(piece)

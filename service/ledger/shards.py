@@ -6,24 +6,24 @@ first: a crash between the two leaves an orphan, trajectories of runs that are n
 
 A shard is named after its content, so that writing one again overwrites it. Shards are merged in levels,
 :data:`FAN_IN` of one level into one of the next; the two shards of a pair keep equal names.
+
+Every file carries a checksum of all its bytes (see :mod:`service.ledger.checksums`), the hash of its study, and the
+path at which it belongs. Nothing is read from it before these have been found right.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from service.errors import DamagedFileError, StorageError
+from service.ledger.checksums import UNREADABLE, ChecksummedWriter, is_checksummed, one_line, opened_again, opened_whole
 from service.ledger.schema import check_version, conformed, schemas
-from service.spec.arms import Arm
 from service.spec.plan import Plan
 from service.spec.study_spec import digest
 from service.storage.files import Storage
@@ -32,16 +32,8 @@ Row = dict[str, Any]
 PLACE = ["arm", "config_index", "replicate", "model"]  # the columns that say which run of the plan a row is of
 FAN_IN = 16
 COMPRESSION = "zstd"
-Finals = dict[tuple[str, int, int], dict[str, float]]  # (arm, model, slot) of a run to come → where it starts
-
-
-class RunState(IntEnum):
-    """Where a planned run stands. TAKEN is of a driver alone: it has the run in its queue or in flight."""
-
-    PENDING, COMPLETED, DIVERGED, FAILED, TAKEN = range(5)
-
-
-STATUSES = {"completed": RunState.COMPLETED, "diverged": RunState.DIVERGED, "failed": RunState.FAILED}
+IN_MEMORY = 32 << 20  # files up to this many bytes are read once, whole, and then looked into
+STUDY_KEY, FILE_KEY = b"study_hash", b"file"  # metadata of a file's schema: which study's it is, and where it belongs
 
 
 class TableFile(NamedTuple):
@@ -58,17 +50,6 @@ class TableFile(NamedTuple):
     def partner(self, table: str) -> TableFile:
         """The file of another table that holds rows of the same runs."""
         return self._replace(table=table)
-
-
-@dataclass(kw_only=True)
-class Recovered:
-    """What a ledger holds when a driver opens it."""
-
-    status: dict[str, bytearray]  # by arm, a RunState for each run at Plan.index
-    finals: Finals = field(default_factory=dict)  # of runs that can start, because those that they follow have ended
-    attempts: dict[str, int] = field(default_factory=dict)  # attempts so far of runs that are still pending
-    lost: int = 0  # attempts lost to the infrastructure
-    set_aside: list[str] = field(default_factory=list)  # the paths that damaged files had
 
 
 class Ledger:
@@ -109,8 +90,8 @@ class Ledger:
         """How many rows the files of a table hold."""
         count = 0
         for file in self.inputs(table):
-            with self.storage.open(file.path) as source:
-                count += pq.read_metadata(source).num_rows
+            with self.opened(file, again=True) as parquet:
+                count += parquet.metadata.num_rows
         return count
 
     def compact(self) -> None:
@@ -122,26 +103,6 @@ class Ledger:
             for level, shards in sorted(levels.items()):
                 if len(shards) >= FAN_IN:
                     self._merge(tables, shards, _shard_name(shards, level + 1))
-
-    def recover(self) -> Recovered:
-        """Read what is committed; set damaged files aside, delete orphans. Their runs are pending again."""
-        aside = self._set_aside_damaged()
-        self._delete_orphans()
-        pending = {arm: bytearray(count) for arm, count in self.plan.planned().items()}
-        found = Recovered(status=pending, set_aside=aside)
-        committed: list[pa.ChunkedArray] = []
-        leaders: list[tuple[Arm, pa.Table]] = []  # runs that others follow
-        for file in self.inputs("runs"):
-            table = self.read(file, [*PLACE, "run_id", "status", *(f"{name}_final" for name in self.plan.names)])
-            committed.append(table["run_id"])
-            for arm in self.plan.arms:
-                runs = table.filter(pc.equal(table["arm"], arm.name))
-                np.frombuffer(found.status[arm.name], np.uint8)[self._indices(arm, runs)] = _codes(runs["status"])
-                leaders += [(arm, runs)] if self.plan.followers[arm.name] else []
-        for arm, runs in leaders:  # once the states of all their followers are known
-            self._note_finals(arm, runs, found)
-        self._note_attempts(pa.chunked_array(committed, pa.string()).combine_chunks(), found)
-        return found
 
     def committed(self, run_ids: set[str]) -> set[str]:
         """Those of ``run_ids`` that are committed."""
@@ -159,136 +120,87 @@ class Ledger:
             count = int(pc.sum(pc.equal(self.read(file, ["status"])["status"], "failed")).as_py() or 0)
             if count:
                 with self.replacing(file) as writer:
-                    for batch in self._batches(file):
-                        writer.write_batch(batch.filter(pc.not_equal(batch["status"], "failed")))
+                    for batch in self.batches(file):
+                        writer.write(batch.filter(pc.not_equal(batch["status"], "failed")))
                 dropped += count
         return dropped
 
+    @contextmanager
+    def opened(self, file: TableFile, *, again: bool = False) -> Iterator[pq.ParquetFile]:
+        """A file for reading, once all its bytes are known to be what this study wrote at this place.
+
+        Files from before there were checksums are not checked. With ``again``, a file that was found whole a moment
+        ago is opened; the checksums of its pages are verified as they are read. Raises NewerSchemaError,
+        DamagedFileError, or StorageError where the storage fails.
+        """
+        where = f"{self.storage.uri}/{file.path}"
+        with self.storage.open(file.path) as stream:
+            if again:
+                parquet = opened_again(stream, where)
+            else:
+                is_small = stream.size() <= IN_MEMORY
+                parquet = opened_whole(pa.BufferReader(self.storage.read(file.path)) if is_small else stream, where)
+            check_version(parquet.schema_arrow, where)
+            _check_origin(parquet.schema_arrow, self._schema(file), where)
+            try:
+                yield parquet
+            except (StorageError, DamagedFileError):
+                raise
+            except UNREADABLE as error:
+                raise DamagedFileError(where, one_line(error)) from error
+
     def read(self, file: TableFile, columns: list[str] | None = None) -> pa.Table:
         """A file as a table."""
-        with self.storage.open(file.path) as source:
-            table: pa.Table = pq.read_table(source, columns=columns)
+        with self.opened(file) as parquet:
+            table: pa.Table = parquet.read(columns=columns)
         return table
 
+    def batches(self, file: TableFile) -> Iterator[pa.RecordBatch]:
+        """The rows of a file, a few thousand at a time, with the columns of today's schema."""
+        with self.opened(file) as parquet:
+            for batch in parquet.iter_batches(batch_size=16_384):
+                yield conformed(batch, self.schemas[file.table])
+
     @contextmanager
-    def replacing(self, file: TableFile) -> Iterator[pq.ParquetWriter]:
+    def replacing(self, file: TableFile) -> Iterator[ChecksummedWriter]:
         """A writer of a file that takes its place only when the block ends without an exception."""
         with (
             self.storage.replacing(file.path) as sink,
-            pq.ParquetWriter(sink, self.schemas[file.table], compression=COMPRESSION) as writer,
+            ChecksummedWriter(sink, self._schema(file), COMPRESSION) as writer,
         ):
             yield writer
 
-    def _batches(self, file: TableFile) -> Iterator[pa.RecordBatch]:
-        with self.storage.open(file.path) as source:
-            for batch in pq.ParquetFile(source).iter_batches(batch_size=16_384):
-                yield conformed(batch, self.schemas[file.table])
-
     def _write(self, table: str, name: str, content: pa.Table) -> None:
-        sink = pa.BufferOutputStream()
-        pq.write_table(content, sink, compression=COMPRESSION)
-        self.storage.write(TableFile(table, name).path, sink.getvalue())
+        file, sink = TableFile(table, name), pa.BufferOutputStream()
+        with ChecksummedWriter(sink, self._schema(file), COMPRESSION) as writer:
+            writer.write(content)
+        self.storage.write(file.path, sink.getvalue())
+
+    def _schema(self, file: TableFile) -> pa.Schema:
+        """The schema of a file, with what says where it belongs."""
+        schema = self.schemas[file.table]
+        origin = {STUDY_KEY: self.plan.spec.hash.encode(), FILE_KEY: file.path.encode()}
+        return schema.with_metadata({**schema.metadata, **origin})
 
     def _merge(self, tables: Sequence[str], shards: Sequence[str], target: str) -> None:
         for table in tables:
             with self.replacing(TableFile(table, target)) as writer:
                 for shard in shards:
-                    for batch in self._batches(TableFile(table, shard)):
-                        writer.write_batch(batch)
+                    for batch in self.batches(TableFile(table, shard)):
+                        writer.write(batch)
         for table in reversed(tables):  # runs first: a trajectories shard without its runs is an orphan
             for shard in shards:
                 self.storage.delete(TableFile(table, shard).path)
-
-    # -- recovery, step by step
-
-    def _set_aside_damaged(self) -> list[str]:
-        """Move files that cannot be read out of the way, runs and trajectories together; returns their paths."""
-        bad = {file for table in self.schemas for file in self.inputs(table) if not self._can_be_read(file)}
-        present = {*self.inputs("runs"), *self.inputs("trajectories")}
-        for runs in self.inputs("runs"):
-            pair = {runs, runs.partner("trajectories")}
-            if bad & pair or pair - present:
-                bad |= pair & present
-        for file in sorted(bad):
-            self.storage.move(file.path, f"ledger/corrupt/{file.path.replace('/', '-')}")
-        return [file.path for file in sorted(bad)]
-
-    def _can_be_read(self, file: TableFile) -> bool:
-        """Whether a file is whole, judging published points and attempts by their footer; raises NewerSchemaError."""
-        is_read_whole = file.shard or file.table == "runs"
-        with self.storage.open(file.path) as source:
-            try:
-                parquet = pq.ParquetFile(source)
-                check_version(parquet.schema_arrow, f"{self.storage.uri}/{file.path}")
-                for group in range(parquet.num_row_groups if is_read_whole else 0):
-                    parquet.read_row_group(group)
-            except (pa.ArrowException, OSError):
-                return False
-        return True
-
-    def _delete_orphans(self) -> None:
-        """Delete trajectories whose runs are not committed."""
-        runs = {file.shard for file in self.shards("runs")}
-        for file in self.shards("trajectories"):
-            if file.shard not in runs:
-                self.storage.delete(file.path)
-
-    def _note_finals(self, arm: Arm, runs: pa.Table, found: Recovered) -> None:
-        """Keep the final values of runs that pending ones follow."""
-        indices, failed = self._indices(arm, runs), _codes(runs["status"]) == RunState.FAILED
-        for follower in self.plan.followers[arm.name]:
-            pending = np.frombuffer(found.status[follower.name], np.uint8)[indices] == RunState.PENDING
-            for row in np.flatnonzero(pending & ~failed):
-                model, slot = self.plan.place(int(indices[row]))
-                found.finals[follower.name, model, slot] = {
-                    name: runs[f"{name}_final"][int(row)].as_py() for name in self.plan.boxes[model]
-                }
-
-    def _note_attempts(self, committed: pa.Array, found: Recovered) -> None:
-        """Count lost attempts and those of pending runs. One with a result that was never committed is lost, too."""
-        columns = ["run_id", "attempt", "outcome"]
-        lost: list[pa.Table] = []
-        for file in self.inputs("attempts"):
-            table = self.read(file, columns)
-            if pc.any(_without_result(table, committed)).as_py():
-                self._record_lost(file, committed)
-                table = self.read(file, columns)
-            lost.append(table.filter(pc.equal(table["outcome"], "lost")))
-            pending = table.filter(pc.invert(pc.is_in(table["run_id"], committed)))
-            for run_id, attempt in zip(pending["run_id"].to_pylist(), pending["attempt"].to_pylist(), strict=True):
-                found.attempts[run_id] = max(attempt, found.attempts.get(run_id, 0))
-        if lost:  # after a crash within a merge or while publishing, two files may hold the same rows
-            found.lost = pa.concat_tables(lost).group_by(["run_id", "attempt"]).aggregate([]).num_rows
-
-    def _record_lost(self, file: TableFile, committed: pa.Array) -> None:
-        """Record attempts as lost whose driver died after it had written them and before it wrote their results."""
-        with self.replacing(file) as writer:
-            for batch in self._batches(file):
-                table = pa.Table.from_batches([batch])
-                gone = _without_result(table, committed)
-                for column, value in (("outcome", "lost"), ("error", "its results were lost with the driver")):
-                    at = table.schema.get_field_index(column)
-                    changed = pc.if_else(gone, pa.scalar(value), table[column])
-                    table = table.set_column(at, table.schema.field(at), changed)
-                writer.write_table(table)
-
-    def _indices(self, arm: Arm, runs: pa.Table) -> npt.NDArray[np.int64]:
-        """The numbers of runs of one arm within it."""
-        configurations, replicates = (runs[name].to_numpy().astype(np.int64) for name in ("config_index", "replicate"))
-        models = pc.index_in(runs["model"], pa.array(self.plan.labels)).to_numpy().astype(np.int64)
-        return self.plan.index(models, self.plan.slot(arm, configurations, replicates))
 
 
 def _shard_name(keys: Sequence[str], level: int = 0) -> str:
     return f"{level}-{digest(sorted(keys))[:16]}.parquet"
 
 
-def _without_result(attempts: pa.Table, committed: pa.Array) -> pa.ChunkedArray:
-    """Which attempts gave a result, but of a run that is not among those committed."""
-    ended = pc.is_in(attempts["outcome"], pa.array(["completed", "diverged"]))
-    return pc.and_(ended, pc.invert(pc.is_in(attempts["run_id"], committed)))
-
-
-def _codes(status: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    codes: npt.NDArray[np.int64] = pc.index_in(status, pa.array(["", *STATUSES])).to_numpy()
-    return codes
+def _check_origin(found: pa.Schema, expected: pa.Schema, where: str) -> None:
+    """Raise DamagedFileError for a file that another study wrote, or that belongs at another place of this one."""
+    if not is_checksummed(found):
+        return
+    for key, what in ((STUDY_KEY, "it belongs to another study, with the hash"), (FILE_KEY, "it was written as")):
+        if found.metadata.get(key) != expected.metadata[key]:
+            raise DamagedFileError(where, f"{what} {found.metadata.get(key, b'').decode(errors='replace')}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from service.driver.queue import Work, WorkQueue
 from service.driver.states import RunStates
-from service.ledger.shards import Finals, RunState
+from service.ledger.recovery import Finals, RunState
 from service.spec.arms import ARMS
 from service.spec.plan import Pack, Plan, make_plan
 from tests.service.driver.scripted import small_spec

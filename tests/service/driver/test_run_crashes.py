@@ -12,7 +12,7 @@ import pytest
 from service import StorageError, read_status, run_study
 from service.executors.base import Outcome
 from service.executors.serial import SerialExecutor
-from service.ledger.publish import write_sorted
+from service.ledger.publish import Published, write_sorted
 from service.ledger.schema import SCHEMA_VERSION
 from service.ledger.shards import Ledger
 from service.storage.files import open_storage
@@ -78,7 +78,7 @@ def test_a_driver_that_dies_within_the_first_publication_damages_nothing(
 ) -> None:
     out = tmp_path / "toy"
 
-    def die(ledger: Ledger, table: str, *rest: Any) -> int:
+    def die(ledger: Ledger, table: str, *rest: Any) -> Published:
         if table == which:
             raise Crash
         return write_sorted(ledger, table, *rest)

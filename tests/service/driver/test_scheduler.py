@@ -10,7 +10,7 @@ from service.driver.rows import Batch
 from service.driver.scheduler import Scheduler
 from service.executors.base import Failed, Lost, Place, Task, WorkerSetup
 from service.executors.worker import Worker, checkpoint_name, job_of
-from service.ledger.shards import Recovered, RunState
+from service.ledger.recovery import Recovered, RunState
 from service.records.events import Event, EventLog
 from service.spec.plan import make_plan
 from service.storage.files import open_storage

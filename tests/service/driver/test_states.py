@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.driver.states import RunStates
-from service.ledger.shards import RunState
+from service.ledger.recovery import RunState
 from service.spec.arms import ARMS
 from service.spec.plan import Pack, Plan, make_plan
 from tests.service.studies import toy_spec

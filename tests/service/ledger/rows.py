@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from service.ledger.publish import Published
 from service.ledger.shards import Ledger, Row
 from service.spec.plan import Plan, make_plan
 from service.storage.files import Storage
@@ -53,3 +54,8 @@ def rows(ledger: Ledger, table: str) -> list[Row]:
     """All rows in the files of a table, sorted by run."""
     found = [row for file in ledger.inputs(table) for row in ledger.read(file).to_pylist()]
     return sorted(found, key=lambda row: (row["run_id"], row.get("step", 0)))
+
+
+def counts(published: dict[str, Published]) -> dict[str, int]:
+    """The numbers of rows of published tables."""
+    return {table: found.rows for table, found in published.items()}

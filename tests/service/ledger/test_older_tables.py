@@ -8,7 +8,8 @@ import pytest
 
 from service.ledger import shards
 from service.ledger.publish import discard_shards, publish
-from service.ledger.shards import Ledger, RunState
+from service.ledger.recovery import RunState, recover
+from service.ledger.shards import Ledger
 from tests.service.ledger.rows import attempt, commit, rows, run, toy_ledger
 from tests.service.storage.memory import Memory
 
@@ -49,7 +50,7 @@ def test_older_rows_and_newer_ones_go_into_one_file(
         publish_all(before)
         commit_with_values(ledger, 3)
     commit_with_values(ledger, 2)
-    assert ledger.recover().set_aside == []
+    assert recover(ledger).set_aside == []
     rewrite(ledger)
     for table, column in ADDED.items():
         assert len(ledger.shards(table)) == (rewrite is Ledger.compact)
@@ -73,5 +74,5 @@ def test_attempts_in_older_tables_are_recorded_as_lost() -> None:
     memory = Memory()
     before, ledger = older(toy_ledger(memory)), toy_ledger(memory)
     before.commit(runs=[], points={}, attempts=[attempt("online/0/0")])
-    assert ledger.recover().status["online"][0] == RunState.PENDING
+    assert recover(ledger).status["online"][0] == RunState.PENDING
     assert [(row["outcome"], row["device"]) for row in rows(ledger, "attempts")] == [("lost", None)]

@@ -7,7 +7,8 @@ import pytest
 
 from service.errors import NewerSchemaError, StorageError
 from service.ledger.publish import publish
-from service.ledger.shards import STATUSES, Ledger, TableFile
+from service.ledger.recovery import STATUSES, recover
+from service.ledger.shards import Ledger, TableFile
 from tests.service.ledger.rows import attempt, commit, points, rows, run, toy_ledger
 from tests.service.storage.memory import Memory
 
@@ -21,11 +22,11 @@ def damage(ledger: Ledger, file: TableFile) -> None:
 
 def online(ledger: Ledger) -> list[int]:
     """The states of the first model's online runs."""
-    return list(ledger.recover().status["online"])[::2]
+    return list(recover(ledger).status["online"])[::2]
 
 
 def test_an_empty_ledger() -> None:
-    found = toy_ledger().recover()
+    found = recover(toy_ledger())
     assert {arm: bytes(codes) for arm, codes in found.status.items()} == {
         "initial": bytes(6),
         "online": bytes(6),
@@ -42,7 +43,7 @@ def test_every_run_is_found_at_its_place() -> None:
     commit(ledger, run(plan, "grid", 11, model=1, status="failed"), run(plan, "grid", 0))
     publish(ledger)
     commit(ledger, run(plan, "rerun", 1))
-    status = ledger.recover().status
+    status = recover(ledger).status
     assert list(status["online"]) == [DIVERGED, *[PENDING] * 5]
     assert list(status["initial"]) == [*[PENDING] * 5, COMPLETED]
     assert list(status["rerun"]) == [PENDING, PENDING, COMPLETED, PENDING, PENDING, PENDING]
@@ -55,7 +56,7 @@ def test_final_values_are_kept_for_reruns_to_come() -> None:
     commit(ledger, run(plan, "online", 0), run(plan, "online", 1), run(plan, "online", 2, status="failed"))
     commit(ledger, run(plan, "online", 1, model=1, status="diverged"), run(plan, "rerun", 1))
     names = {model: list(plan.boxes[model]) for model in (0, 1)}
-    assert {place[-2:]: values for place, values in ledger.recover().finals.items()} == {
+    assert {place[-2:]: values for place, values in recover(ledger).finals.items()} == {
         (0, 0): dict(zip(names[0], (0.0, 1.0, 2.0, 3.0), strict=False)),
         (1, 1): dict(zip(names[1], (10.0, 11.0, 12.0, 13.0), strict=False)),
     }
@@ -66,7 +67,7 @@ def test_attempts_at_pending_runs_are_counted() -> None:
     commit(ledger, run(ledger.plan, "online", 0))
     lost = [attempt("online/0/1", number, "lost") for number in (1, 2)]
     ledger.commit(runs=[], points={}, attempts=[*lost, attempt("online/0/0", 7, "lost")])
-    found = ledger.recover()
+    found = recover(ledger)
     assert (found.attempts, found.lost) == ({"online/0/1": 2}, 3)
 
 
@@ -76,7 +77,7 @@ def test_a_result_that_was_never_committed_is_a_lost_attempt() -> None:
     ended = [attempt("online/0/1"), attempt("online/0/2", outcome="failed")]
     ledger.commit(runs=[], points={}, attempts=ended)
     for _ in range(2):  # and is recorded so
-        found = ledger.recover()
+        found = recover(ledger)
         assert (found.attempts, found.lost) == ({"online/0/1": 1, "online/0/2": 1}, 1)
     outcomes = {row["run_id"]: (row["outcome"], row["error"]) for row in rows(ledger, "attempts")}
     assert outcomes == {
@@ -104,13 +105,13 @@ def test_a_damaged_shard_is_set_aside_with_its_partner(table: str) -> None:
     commit(ledger, run(ledger.plan, "online", 1))
     (shard,) = (file for file in ledger.shards("runs") if ledger.read(file)["run_id"].to_pylist() == ["online/0/0"])
     damage(ledger, shard.partner(table))
-    found = ledger.recover()
+    found = recover(ledger)
     assert list(found.status["online"])[::2] == [PENDING, COMPLETED, PENDING]
     assert found.set_aside == [shard.path, shard.partner("trajectories").path]
     aside = [f"ledger/corrupt/ledger-{name}-{shard.shard}" for name in ("runs", "trajectories")]
     assert ledger.storage.files("ledger/corrupt") == aside
     assert found.attempts == {"online/0/0": 1}, "it is trained again, as its second attempt"
-    assert ledger.recover().set_aside == []
+    assert recover(ledger).set_aside == []
 
 
 def test_runs_without_their_trajectories_are_set_aside() -> None:
@@ -118,7 +119,7 @@ def test_runs_without_their_trajectories_are_set_aside() -> None:
     commit(ledger, run(ledger.plan, "online", 0))
     (shard,) = ledger.shards("runs")
     ledger.storage.delete(shard.partner("trajectories").path)
-    found = ledger.recover()
+    found = recover(ledger)
     assert (found.set_aside, sum(found.status["online"])) == ([shard.path], 0)
 
 
@@ -127,7 +128,7 @@ def test_a_damaged_shard_of_attempts_is_set_aside_alone() -> None:
     commit(ledger, run(ledger.plan, "online", 0))
     (shard,) = ledger.shards("attempts")
     damage(ledger, shard)
-    assert ledger.recover().set_aside == [shard.path]
+    assert recover(ledger).set_aside == [shard.path]
     assert online(ledger) == [COMPLETED, PENDING, PENDING]
 
 
@@ -140,7 +141,7 @@ def test_a_damaged_published_table_is_set_aside_and_shards_stay(table: str) -> N
         ledger.storage.delete(file.path)
     commit(ledger, run(ledger.plan, "online", 1))
     damage(ledger, TableFile(table))
-    found = ledger.recover()
+    found = recover(ledger)
     assert found.set_aside == ["runs.parquet", "trajectories.parquet"]
     assert list(found.status["online"])[::2] == [PENDING, COMPLETED, PENDING]
 
@@ -153,7 +154,7 @@ def test_a_page_in_the_middle_of_a_shard_is_looked_at() -> None:
     content = bytearray(ledger.storage.read(shard.path))
     content[60:160] = bytes(100)  # neither the beginning nor the footer
     ledger.storage.write(shard.path, bytes(content))
-    assert len(ledger.recover().set_aside) == 2
+    assert len(recover(ledger).set_aside) == 2
 
 
 def test_a_file_of_a_newer_version_is_refused_and_stays() -> None:
@@ -166,7 +167,7 @@ def test_a_file_of_a_newer_version_is_refused_and_stays() -> None:
     with pytest.raises(
         NewerSchemaError, match=rf"{shard.path}: written in schema version 99, this package reads up to"
     ):
-        ledger.recover()
+        recover(ledger)
     assert ledger.shards("runs") == [shard]
 
 
@@ -180,5 +181,5 @@ def test_a_storage_that_fails_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> N
     with monkeypatch.context() as context:
         context.setattr(memory, "open_input", fail)
         with pytest.raises(StorageError, match="the network is down"):
-            ledger.recover()
-    assert (ledger.recover().set_aside, online(ledger)) == ([], [COMPLETED, PENDING, PENDING])
+            recover(ledger)
+    assert (recover(ledger).set_aside, online(ledger)) == ([], [COMPLETED, PENDING, PENDING])

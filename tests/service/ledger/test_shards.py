@@ -9,8 +9,9 @@ import pytest
 
 from service.ledger import shards
 from service.ledger.publish import publish
+from service.ledger.recovery import recover
 from service.ledger.shards import TableFile
-from tests.service.ledger.rows import attempt, commit, points, rows, run, toy_ledger
+from tests.service.ledger.rows import attempt, commit, counts, points, rows, run, toy_ledger
 from tests.service.storage.memory import Memory
 
 
@@ -78,7 +79,7 @@ def test_a_run_without_points_has_a_pair_of_shards_all_the_same() -> None:
     ledger = toy_ledger()
     ledger.commit(runs=[run(ledger.plan, "online", 0, status="failed")], points={}, attempts=[])
     assert rows(ledger, "trajectories") == []
-    assert ledger.recover().set_aside == []
+    assert recover(ledger).set_aside == []
 
 
 @pytest.mark.parametrize(("count", "names"), [(15, ["0"] * 15), (16, ["1"]), (17, ["1"])])
@@ -130,9 +131,9 @@ def test_a_merge_that_breaks_off_loses_and_doubles_nothing(monkeypatch: pytest.M
         context.setattr(memory, "delete", breaking(memory.delete))
         with pytest.raises(KeyboardInterrupt):
             ledger.compact()
-    found = ledger.recover()
+    found = recover(ledger)
     assert (found.set_aside, list(found.status["online"])) == ([], [1, 0, 1, 0, 0, 0])
-    assert publish(ledger) == {"runs": 2, "trajectories": 4, "attempts": 2}
+    assert counts(publish(ledger)) == {"runs": 2, "trajectories": 4, "attempts": 2}
 
 
 def test_failed_runs_are_taken_out_of_shards_and_of_the_published_table() -> None:
@@ -144,7 +145,7 @@ def test_failed_runs_are_taken_out_of_shards_and_of_the_published_table() -> Non
     assert ledger.drop_failed() == 2 + 1, "one of them is in a shard and in the published table"
     assert {row["run_id"] for row in rows(ledger, "runs")} == {"online/0/0", "initial/0/0"}
     assert ledger.drop_failed() == 0
-    assert list(ledger.recover().status["online"]) == [1, 0, 0, 0, 0, 0]
+    assert list(recover(ledger).status["online"]) == [1, 0, 0, 0, 0, 0]
 
 
 def test_columns_that_a_model_lacks_are_null() -> None:
