@@ -225,7 +225,9 @@ class Driver:
 
 
 def log_damaged_shards(log: EventLog, recovered: Recovered) -> None:
-    """Say which files the ledger could not read."""
+    """Say which files the ledger has found damaged."""
     for path in recovered.set_aside:
-        text = f"{path} cannot be read; it is in ledger/corrupt now, its runs are trained again"
+        holds_attempts = path.startswith(("attempts", "ledger/attempts"))
+        what = "when and where its runs were trained is lost" if holds_attempts else "its runs are trained again"
+        text = f"{path} is damaged; it is in ledger/corrupt now, {what}"
         log.add("shard_corrupt", text, {"path": path})

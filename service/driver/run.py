@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from service.driver.driver import Driver, log_damaged_shards
 from service.errors import SpecError, StudyError
 from service.executors.base import Executor, WorkerSetup
 from service.executors.worker import load_trainer
-from service.ledger.publish import discard_shards, discard_tables, publish
+from service.ledger.publish import discard_shards, discard_tables, is_published, publish
 from service.ledger.recovery import Recovered, recover
 from service.ledger.shards import Ledger, Row
 from service.records.events import Event, EventLog
@@ -124,7 +124,7 @@ class _Session:
             plan,
             self.ledger,
             self.executor,
-            recovered=_recover(self.ledger, self.log, dead),
+            recovered=_recover(self.ledger, self.log, dead, self.manifest.checksums),
             log=self.log,
             lease=lease,
             on_progress=self.on_progress,
@@ -166,9 +166,8 @@ class _Session:
         return status
 
     def _publish(self) -> None:
-        """Write the tables, unless they are there and no run was committed or dropped since."""
-        published, ledger = self.manifest.tables, self.ledger
-        if published and not ledger.shards("attempts") and ledger.rows("runs") == published["runs"]:
+        """Write the tables, unless those that the manifest names are there and nothing was committed since."""
+        if is_published(self.ledger, self.manifest.tables, self.manifest.checksums):
             return
         self.manifest = self.manifest.with_tables(publish(self.ledger))
         self.manifest.save(self.ledger.storage)
@@ -207,9 +206,9 @@ def _leased(storage: Storage) -> Iterator[tuple[Lease, str | None]]:
         storage.remove_empty(keep=before)
 
 
-def _recover(ledger: Ledger, log: EventLog, dead: str | None) -> Recovered:
+def _recover(ledger: Ledger, log: EventLog, dead: str | None, checksummed: Collection[str]) -> Recovered:
     """What is committed; attempts that died with the last driver are recorded as lost."""
-    recovered = recover(ledger)
+    recovered = recover(ledger, checksummed)
     log_damaged_shards(log, recovered)
     in_flight = read_in_flight(ledger.storage, ledger.plan.spec.hash)
     if in_flight is None:

@@ -146,6 +146,14 @@ def opened_again(source: pa.NativeFile, where: str) -> pq.ParquetFile:
         raise DamagedFileError(where, one_line(error)) from None
 
 
+def sha256_of(source: pa.NativeFile) -> str:
+    """The SHA-256 of a whole file, as ``sha256sum`` computes it."""
+    whole = hashlib.sha256()
+    for block in _blocks(source, 0, source.size()):
+        whole.update(block)
+    return whole.hexdigest()
+
+
 def is_checksummed(schema: pa.Schema) -> bool:
     """Whether the file with this schema was written with a checksum."""
     return CHECKSUM_KEY in (schema.metadata or {})

@@ -7,15 +7,16 @@ plan order, so few overlap any window.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from service.ledger.checksums import sha256_of
 from service.ledger.schema import TABLES, conformed
 from service.ledger.shards import PLACE, Ledger, TableFile
 
@@ -71,6 +72,24 @@ def publish(ledger: Ledger, window_rows: int = WINDOW_ROWS) -> dict[str, Publish
     for table, tie in (("trajectories", "step"), ("attempts", "attempt")):
         found[table] = write_sorted(ledger, table, Order(position=by_run, keys=["run_id"], ties=[tie]), window_rows)
     return found
+
+
+def is_published(ledger: Ledger, rows: Mapping[str, Any] | None, checksums: Mapping[str, str]) -> bool:
+    """Whether the published tables have these numbers of rows and checksums, and there are no shards besides.
+
+    Tables from before there were checksums have none.
+    """
+    if not rows or ledger.shards("attempts"):
+        return False
+    for table in TABLES:
+        file = TableFile(table)
+        if not ledger.storage.exists(file.path) or ledger.rows(table) != rows[table]:
+            return False
+        if table in checksums:
+            with ledger.storage.open(file.path) as source:
+                if sha256_of(source) != checksums[table]:  # of this study, but of another day
+                    return False
+    return True
 
 
 def discard_shards(ledger: Ledger) -> None:

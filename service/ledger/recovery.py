@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -38,9 +39,12 @@ class Recovered:
     set_aside: list[str] = field(default_factory=list)  # the paths that damaged files had
 
 
-def recover(ledger: Ledger) -> Recovered:
-    """Read what is committed; set damaged files aside, delete orphans. Their runs are pending again."""
-    aside = _set_aside_damaged(ledger)
+def recover(ledger: Ledger, checksummed: Collection[str] = ()) -> Recovered:
+    """Read what is committed; set damaged files aside, delete orphans. Their runs are pending again.
+
+    ``checksummed`` are the tables that were published with a checksum: a file without one in their place is another's.
+    """
+    aside = _set_aside_damaged(ledger, checksummed)
     _delete_orphans(ledger)
     if any(path.startswith(("attempts", "ledger/attempts")) for path in aside):
         _remake_attempts(ledger)
@@ -61,9 +65,14 @@ def recover(ledger: Ledger) -> Recovered:
     return found
 
 
-def _set_aside_damaged(ledger: Ledger) -> list[str]:
+def _set_aside_damaged(ledger: Ledger, checksummed: Collection[str]) -> list[str]:
     """Move damaged files out of the way, runs and trajectories together; returns their paths."""
-    bad = {file for table in ledger.schemas for file in ledger.inputs(table) if not _is_sound(ledger, file)}
+    bad = {
+        file
+        for table in ledger.schemas
+        for file in ledger.inputs(table)
+        if not _is_sound(ledger, file, has_checksum=not file.shard and table in checksummed)
+    }
     present = {*ledger.inputs("runs"), *ledger.inputs("trajectories")}
     for runs in ledger.inputs("runs"):
         pair = {runs, runs.partner("trajectories")}
@@ -74,14 +83,17 @@ def _set_aside_damaged(ledger: Ledger) -> list[str]:
     return [file.path for file in sorted(bad)]
 
 
-def _is_sound(ledger: Ledger, file: TableFile) -> bool:
+def _is_sound(ledger: Ledger, file: TableFile, *, has_checksum: bool) -> bool:
     """Whether a file is whole and in its place; raises NewerSchemaError, and StorageError where the storage fails.
 
     What was written before there were checksums is read instead; of published points and attempts, the footer.
     """
     try:
         with ledger.opened(file) as parquet:
-            is_read = not is_checksummed(parquet.schema_arrow) and (file.shard or file.table == "runs")
+            is_older = not is_checksummed(parquet.schema_arrow)
+            if is_older and has_checksum:
+                return False
+            is_read = is_older and (file.shard or file.table == "runs")
             for group in range(parquet.num_row_groups if is_read else 0):
                 parquet.read_row_group(group)
     except DamagedFileError:

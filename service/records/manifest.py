@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.errors import AnotherStudyError, StorageError, StudyError, StudyNotFoundError
 from service.ledger.schema import SCHEMA_VERSION, check_version_number
@@ -15,6 +15,9 @@ from service.spec.study_spec import StudySpec, differences, located
 from service.storage.checked_json import dumps_checked, loads_checked
 from service.storage.files import Storage, open_storage
 from service.storage.lease import LEASE
+
+if TYPE_CHECKING:  # who only reads study.json needs no Parquet
+    from service.ledger.publish import Published
 
 MANIFEST = "study.json"
 READER_TRIES = 3  # who only looks is not kept waiting
@@ -36,7 +39,7 @@ class Manifest:
     seeds: dict[str, Any]
     created_at: str
     provenance: dict[str, Any] | None = None  # None until a driver has begun
-    tables: dict[str, Any] | None = None  # the numbers of rows published, and when; None before
+    tables: dict[str, Any] | None = None  # what is published: rows, when, SHA-256 of the files; None before
     planned: dict[str, int]  # runs by arm
 
     def __post_init__(self) -> None:
@@ -82,9 +85,16 @@ class Manifest:
         """With the provenance of the first driver."""
         return dataclasses.replace(self, provenance=provenance)
 
-    def with_tables(self, rows: dict[str, int]) -> Manifest:
-        """With the numbers of rows that have just been published."""
-        return dataclasses.replace(self, tables={**rows, "published_at": now()})
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The SHA-256 of each published file, by its table; empty where there is none, or from an earlier version."""
+        return dict((self.tables or {}).get("sha256") or {})
+
+    def with_tables(self, published: dict[str, Published]) -> Manifest:
+        """With the tables that have just been published."""
+        rows = {table: found.rows for table, found in published.items()}
+        checksums = {table: found.sha256 for table, found in published.items()}
+        return dataclasses.replace(self, tables={**rows, "published_at": now(), "sha256": checksums})
 
 
 def find_study(spec: StudySpec, storage: Storage) -> tuple[StudySpec, Manifest | None]:

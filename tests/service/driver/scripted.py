@@ -96,7 +96,7 @@ def open_driver(
         plan,
         ledger,
         executor,
-        recovered=_recover(ledger, log, "driver of before"),
+        recovered=_recover(ledger, log, "driver of before", ()),
         log=log,
         lease=Lease(storage),
         on_extended=lambda larger: manifest.extended(larger).save(storage),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from service.errors import AnotherStudyError, NewerSchemaError, StudyError, StudyNotFoundError
+from service.ledger.publish import Published
 from service.records.manifest import MANIFEST, Manifest, find_study, read_spec, read_study
 from service.spec.plan import make_plan
 from service.storage.checked_json import loads_checked
@@ -52,10 +53,12 @@ def test_a_study_of_an_earlier_version_is_written_as_it_was_read_with_a_checksum
 def test_changes_make_new_manifests(manifest: Manifest) -> None:
     larger = manifest.extended(make_plan(toy_spec(configurations=5), manifest.pack_size))
     assert (larger.configurations, larger.planned["online"]) == (5, 10)
-    finished = larger.with_provenance({"git_commit": "0123"}).with_tables({"runs": 3})
+    finished = larger.with_provenance({"git_commit": "0123"}).with_tables({"runs": Published(3, "ab" * 32)})
     assert finished.provenance == {"git_commit": "0123"}
     assert finished.tables is not None
-    assert list(finished.tables) == ["runs", "published_at"]
+    assert list(finished.tables) == ["runs", "published_at", "sha256"]
+    assert finished.checksums == {"runs": "ab" * 32}
+    assert manifest.checksums == {}, "none before, and none in tables of earlier versions"
     same = ("study_hash", "pack_size", "seeds", "created_at", "schema_version")
     assert [getattr(finished, name) for name in same] == [getattr(manifest, name) for name in same]
     assert (manifest.configurations, manifest.tables) == (3, None)
