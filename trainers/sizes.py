@@ -35,6 +35,18 @@ def least_numbers(shape: tuple[int, int, int] | None, widths: Sequence[int], bat
     return 2 * weights + batch * activations
 
 
+def operations(shape: tuple[int, int, int], widths: Sequence[int], batch: int, *, convolutional: bool) -> int:
+    """Multiplications and additions of one step of plain training: two for each weight, forwards, and twice back."""
+    if not convolutional:
+        return 6 * batch * perceptron_weights(math.prod(shape), widths)
+    depth, height, width = shape
+    products = 0
+    for maps in widths:
+        products += 9 * depth * maps * height * width
+        depth, height, width = maps, height // 2, width // 2
+    return 6 * batch * (products + depth * height * width * CLASSES)
+
+
 def perceptron_weights(inputs: int, hidden: Sequence[int], classes: int = CLASSES) -> int:
     """Weights and biases of a perceptron."""
     return sum((a + 1) * b for a, b in itertools.pairwise((inputs, *hidden, classes)))

@@ -16,6 +16,8 @@ from trainers.errors import LONGEST_LINE, shortened
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from service.spec.study_spec import StudySpec
+
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 STUDIES = "studies"  # the storage root where none is named
 
@@ -69,6 +71,14 @@ def study_at(text: str) -> str:
 def print_error(message: object) -> None:
     """Print a message on stderr."""
     print(f"error: {with_short_words(str(message))}", file=sys.stderr)
+
+
+def print_doubts(spec: StudySpec) -> None:
+    """Print on stderr what makes one wonder about a spec."""
+    from service.spec.doubts import doubts_about
+
+    for doubt in doubts_about(spec):
+        print(f"warning: {doubt}", file=sys.stderr)
 
 
 def with_short_words(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.console import FAILED, STUDIES, JsonOption, console, example, print_json
+from service.cli.console import FAILED, STUDIES, JsonOption, console, example, print_doubts, print_json
 
 MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[bold red]failed[/]"}
 
@@ -31,7 +31,9 @@ def doctor(
     if spec is not None:
         from service.spec.study_spec import load_spec
 
-        data_sets.append(("data of the spec", dataclasses.asdict(load_spec(spec).data)))
+        study = load_spec(spec)
+        print_doubts(study)
+        data_sets.append(("data of the spec", dataclasses.asdict(study.data)))
     screen = console()
     checks = []
     for check in examine(out, data_sets):

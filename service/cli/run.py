@@ -20,10 +20,12 @@ from service.cli.console import (
     StudyArgument,
     console,
     example,
+    print_doubts,
     print_error,
     print_json,
     study_at,
 )
+from service.cli.slips import YesOption, ask_about_slips
 from service.errors import StorageError
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def run(
     ] = None,
     actors: ActorsOption = None,
     with_report: ReportOption = True,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a study here, or go on with it.
@@ -57,8 +60,12 @@ def run(
     from service.spec.study_spec import load_spec
 
     study = load_spec(spec)
+    print_doubts(study)
+    if actors is not None:
+        study = with_actors(study, actors)
+    ask_about_slips(study, yes, here="RAY_ADDRESS" not in os.environ)
     uri = out or study_uri(STUDIES, study.name)
-    _run_here(study, uri, actors, context.obj, with_report=with_report, as_json=as_json)
+    _run_here(study, uri, context.obj, with_report=with_report, as_json=as_json)
 
 
 @commands.command(epilog=example("t1t2 resume studies/quickstart"))
@@ -93,13 +100,12 @@ def resume(
 
         submit.print_submission(start_driver(uri, address, actors=actors), as_json)
     else:
-        _run_here(read_spec(uri), uri, actors, context.obj, with_report=with_report, as_json=as_json)
+        spec = read_spec(uri) if actors is None else with_actors(read_spec(uri), actors)
+        _run_here(spec, uri, context.obj, with_report=with_report, as_json=as_json)
 
 
-def _run_here(spec: StudySpec, uri: str, actors: int | None, again: str, *, with_report: bool, as_json: bool) -> None:
+def _run_here(spec: StudySpec, uri: str, again: str, *, with_report: bool, as_json: bool) -> None:
     """Drive the study in this process, report on it, and exit as it ended; ``again`` is the command that goes on."""
-    if actors is not None:
-        spec = dataclasses.replace(spec, execution=dataclasses.replace(spec.execution, actors=actors))
     status = _drive(spec, uri, again, console(err=as_json))
     if status.state in ("interrupted", "cancelled"):
         _print_rest(status, again)
@@ -113,6 +119,11 @@ def _run_here(spec: StudySpec, uri: str, actors: int | None, again: str, *, with
         _print_failures(status)
     if status.failed or status.state == "failed":
         raise typer.Exit(FAILED)
+
+
+def with_actors(spec: StudySpec, actors: int) -> StudySpec:
+    """``spec`` with this number of actors."""
+    return dataclasses.replace(spec, execution=dataclasses.replace(spec.execution, actors=actors))
 
 
 def _drive(spec: StudySpec, uri: str, again: str, screen: Console) -> StudyStatus:

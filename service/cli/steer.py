@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.console import JsonOption, StudyArgument, example, print_json, study_at
+from service.cli.slips import YesOption, ask_about_slips
 
 if TYPE_CHECKING:
     from service.records.requests import Action
@@ -51,12 +53,17 @@ def retry(
 def extend(
     study: StudyArgument,
     configurations: Annotated[int, typer.Option(min=1, help="How many configurations the study has then, in all.")],
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Add configurations to a study.
 
     Those that it has keep their numbers and their runs.
     """
+    from service.records.manifest import read_spec
+
+    larger = dataclasses.replace(read_spec(study_at(study)), configurations=configurations)
+    ask_about_slips(larger, yes)
     _ask(study, "extend", f"has {configurations:,} configurations from now on", as_json, configurations=configurations)
 
 

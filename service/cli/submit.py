@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.console import FAILED, ActorsOption, JsonOption, SpecArgument, example, print_json
+from service.cli.console import FAILED, ActorsOption, JsonOption, SpecArgument, example, print_doubts, print_json
+from service.cli.slips import YesOption, ask_about_slips
 
 if TYPE_CHECKING:
     from service.client.submission import Submission
@@ -42,6 +43,7 @@ def submit(
             help="Send this directory along: your own trainers, models and data sets, or a checkout of t1t2.",
         ),
     ] = None,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Submit a study to a Ray cluster.
@@ -52,8 +54,12 @@ def submit(
     The cluster's token is taken from RAY_AUTH_TOKEN, the file named by RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token.
     """
     from service.client.study_client import StudyClient
+    from service.spec.study_spec import load_spec
 
-    submission = StudyClient(address, storage=storage).submit(spec, actors=actors, working_dir=working_dir)
+    study = load_spec(spec)
+    print_doubts(study)
+    ask_about_slips(study, yes)
+    submission = StudyClient(address, storage=storage).submit(study, actors=actors, working_dir=working_dir)
     print_submission(submission, as_json)
 
 
