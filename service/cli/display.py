@@ -62,7 +62,7 @@ def progress_view(status: StudyStatus) -> RenderableType:
             Text(share, style="dim", justify="right"),
         )
     counts = Text("  ").join(
-        Text(f"{count:,} {outcome}", style=OUTCOME_STYLES[outcome] if count else "")
+        Text(f"{count:,} {outcome}", style=OUTCOME_STYLES.get(outcome, "") if count else "")
         for outcome, count in outcome_counts(status).items()
     )
     pace = Text(pace_line(status), style="dim")

@@ -20,7 +20,7 @@ from service.ledger.recovery import Recovered, recover
 from service.ledger.shards import Ledger, Row
 from service.records.events import Event, EventLog
 from service.records.manifest import Manifest, find_study, read_spec
-from service.records.progress import StudyState, StudyStatus, read_in_flight, write_progress
+from service.records.progress import StudyState, StudyStatus, read_ended, read_in_flight, write_progress
 from service.records.provenance import provenance
 from service.spec.fits import check_machine, check_reserved
 from service.spec.plan import Plan, make_plan
@@ -159,10 +159,10 @@ class _Session:
             with suppress(OSError) if error else nullcontext():
                 storage = self.ledger.storage
                 last = storage.retrying(tries=1) if error else storage  # it may be what has failed
-                write_progress(last, status, self.driver.at_stake(), durable=True)
+                write_progress(last, status, self.driver.at_stake(), ended=self.driver.uncommitted(), durable=True)
                 self.log.flush(last)
-        if self.on_progress:
-            self.on_progress(status)
+            if self.on_progress:
+                self.on_progress(status)
         return status
 
     def _publish(self) -> None:
@@ -215,16 +215,34 @@ def _recover(ledger: Ledger, log: EventLog, dead: str | None, checksummed: Colle
         return recovered
     died = [(run_id, attempt) for run_id, attempt in in_flight if attempt > recovered.attempts.get(run_id, 0)]
     committed = ledger.committed({run_id for run_id, _ in died})
+    ended = read_ended(ledger.storage, ledger.plan.spec.hash)
+    who = f"the driver {dead} died" if dead else "the driver ended"
     rows: list[Row] = [
-        {"run_id": run_id, "attempt": attempt, "outcome": "lost", "error": f"the driver {dead or ''} died"}
+        {
+            "run_id": run_id,
+            "attempt": attempt,
+            "outcome": "lost",
+            "error": f"{who} before the run was committed" if (run_id, attempt) in ended else who,
+        }
         for run_id, attempt in died
         if run_id not in committed
     ]
     ledger.commit(runs=[], points={}, attempts=rows)
     recovered.attempts |= {row["run_id"]: row["attempt"] for row in rows}
     recovered.lost += len(rows)
-    log.add("resumed", f"{len(rows)} attempts were lost with the last driver", {"lost": len(rows)})
+    finished = sum((row["run_id"], row["attempt"]) in ended for row in rows)
+    log.add("resumed", _loss(finished, len(rows) - finished), {"lost": len(rows), "finished": finished})
     return recovered
+
+
+def _loss(finished: int, in_training: int) -> str:
+    """What was lost with a driver, in words."""
+    if not finished and not in_training:
+        return "nothing was lost with the last driver"
+    return (
+        f"{finished:,} runs had finished and were not yet committed; {in_training:,} were in training. "
+        "All of them are trained again"
+    )
 
 
 @contextmanager
