@@ -28,6 +28,7 @@ TOLD_EVENTS = WARNINGS | {
     "paused",
     "unpaused",
     "extended",
+    "configurations_kept",
     "cancelled",
     "interrupted",
 }

@@ -51,6 +51,7 @@ def run_study(
     goes on failing.
     """
     storage = out if isinstance(out, Storage) else open_storage(out)
+    asked = spec.configurations
     spec, stored = find_study(spec, storage)
     if stored is None:
         check_reserved(spec)
@@ -74,6 +75,8 @@ def run_study(
         on_retry=lambda what, error, wait: log.add("storage_retry", f"{what}: {error}", {"wait_s": wait})
     )
     log = EventLog(watched, on_event, study_hash=spec.hash)
+    if asked < spec.configurations:
+        log.add("configurations_kept", f"{spec.configurations:,}, not the {asked:,} of this spec: none is removed")
     session = _Session(manifest, Ledger(watched, plan), executor, log, on_progress)
     with _leased(storage) as (lease, dead):
         try:

@@ -118,9 +118,18 @@ def read_status(uri: str) -> StudyStatus:
 
 
 def list_studies(root: str) -> list[StudyStatus]:
-    """The studies directly below ``root``. One that cannot be read has the state ``unreadable`` and says why."""
+    """The studies directly below ``root``. One that cannot be read has the state ``unreadable`` and says why.
+
+    Raises :class:`service.StudyError` if ``root`` is a file.
+    """
     storage = open_storage(root, tries=READER_TRIES)
-    return [found for name in storage.directories() if (found := _listed(storage.child(name), name)) is not None]
+    try:
+        names = storage.directories()
+    except StorageError as error:
+        if isinstance(error.__cause__, NotADirectoryError):
+            raise StudyError(f"{root}: is a file; give the directory, or the URI, that holds the studies") from None
+        raise
+    return [found for name in names if (found := _listed(storage.child(name), name)) is not None]
 
 
 def study_uri(root: str, name: str) -> str:

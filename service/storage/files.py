@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -21,6 +22,8 @@ from service.storage.object_store import ObjectStore
 T = TypeVar("T")
 RetryListener = Callable[[str, OSError, float], None]  # what was tried, the error, the seconds until the next try
 TRIES, FIRST_DELAY_S = 7, 0.25
+# What does not pass by itself, and is not tried again.
+PERMANENT = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 BACKENDS: dict[str, Callable[[str], Backend]] = {"": LocalDirectory, "file": LocalDirectory}  # by the URI's scheme
 
 
@@ -45,7 +48,8 @@ class Storage:
     """The files below one root: what :class:`service.storage.backend.Backend` offers, tried again, and more.
 
     Each operation is tried ``tries`` times, with delays that double from ``first_delay_s`` seconds; then it raises
-    :class:`service.errors.StorageError`. A file that is missing is a FileNotFoundError, at once.
+    :class:`service.errors.StorageError`. So it does at once where trying again is of no use (:data:`PERMANENT`). A file
+    that is missing is a FileNotFoundError, at once.
     """
 
     def __init__(
@@ -142,6 +146,8 @@ class Storage:
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and not is_new:
                     raise
+                if error.errno in PERMANENT:
+                    raise StorageError(f"cannot {what} in {self.uri}: {error}") from error
                 tries += 1
                 if tries == self._tries:
                     raise StorageError(f"cannot {what} in {self.uri} after {tries} tries: {error}") from error

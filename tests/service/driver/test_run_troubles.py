@@ -117,8 +117,16 @@ def test_a_full_disk_leaves_true_numbers_and_the_next_driver_says_what_it_trains
     monkeypatch.setattr("service.driver.committer.LOCAL_ROWS", 20)
     shown: list[StudyStatus] = []
     storage = Storage(FullDisk(str(out)), tries=2, first_delay_s=0.0)
-    with pytest.raises(StorageError, match="No space left on device"):
-        run_study(toy_spec(), storage, executor=SerialExecutor(), on_progress=shown.append)
+    told: list[str] = []
+    with pytest.raises(StorageError, match=r"after 2 tries: .*No space left on device"):
+        run_study(
+            toy_spec(),
+            storage,
+            executor=SerialExecutor(),
+            on_progress=shown.append,
+            on_event=lambda event: told.append(event.kind),
+        )
+    assert "storage_retry" in told
     status = read_status(str(out))
     committed = sum(len(pq.read_table(path)) for path in out.glob("ledger/runs/*.parquet"))
     assert (status.state, status.total_done - status.uncommitted) == ("failed", committed)
@@ -129,14 +137,25 @@ def test_a_full_disk_leaves_true_numbers_and_the_next_driver_says_what_it_trains
     events: list[Event] = []
     assert run_serially(toy_spec(), out, on_event=events.append).state == "completed"
     assert_same_results(out, calm)
-    (told,) = [event for event in events if event.kind == "resumed"]
-    assert told.message == (
+    (resumed,) = [event for event in events if event.kind == "resumed"]
+    assert resumed.message == (
         f"{status.uncommitted} runs had finished and were not yet committed; {status.in_flight} were in training. "
         "All of them are trained again"
     )
     lost = table(out, "attempts").query("outcome == 'lost'")
     assert (lost["error"] == "the driver ended before the run was committed").sum() == status.uncommitted
     assert len(lost) == status.uncommitted + status.in_flight
+
+
+def test_a_spec_with_fewer_configurations_removes_none_and_is_told_so(tmp_path: Path) -> None:
+    events: list[Event] = []
+    run_serially(toy_spec(configurations=3), tmp_path / "toy", on_event=events.append)
+    assert not [event for event in events if event.kind == "configurations_kept"]
+    status = run_serially(toy_spec(configurations=2), tmp_path / "toy", on_event=events.append)
+    assert status.planned["online"] == 6
+    assert [event.message for event in events if event.kind == "configurations_kept"] == [
+        "3, not the 2 of this spec: none is removed"
+    ]
 
 
 def test_a_driver_that_ended_cleanly_has_lost_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,22 @@ def test_a_missing_file_is_not_waited_for() -> None:
     with pytest.raises(FileNotFoundError):
         storage.read("absent")
     assert not told
+
+
+@pytest.mark.parametrize("error", [PermissionError, NotADirectoryError, IsADirectoryError, "EROFS", "ENAMETOOLONG"])
+def test_what_does_not_pass_is_not_tried_again(error: type[OSError] | str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = {PermissionError: errno.EACCES, NotADirectoryError: errno.ENOTDIR, IsADirectoryError: errno.EISDIR}
+    number = getattr(errno, error) if isinstance(error, str) else kinds[error]
+    tried: list[str] = []
+
+    def write(self: Memory, name: str, content: bytes, *, durable: bool) -> None:
+        tried.append(name)
+        raise OSError(number, "no", name)
+
+    monkeypatch.setattr(Memory, "write", write)
+    with pytest.raises(StorageError, match=r"^cannot write a/b in memory://: \[Errno \d+\] no: 'a/b'$"):
+        Storage(Memory()).write("a/b", b"")
+    assert tried == ["a/b"]
 
 
 def test_a_directory_that_vanishes_while_a_file_is_written_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
