@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.driver.discard import discard_untrained
 from service.driver.driver import Driver, log_damaged_shards
-from service.errors import SpecError, StudyError
+from service.driver.rehearsal import refuse_main, rehearse
+from service.errors import SpecError, StudyBusyError, StudyError
 from service.executors.base import Executor, WorkerSetup
 from service.executors.worker import load_trainer
 from service.ledger.publish import discard_shards, discard_tables, is_published, publish
@@ -55,6 +57,10 @@ def run_study(
     spec, stored = find_study(spec, storage)
     if stored is None:
         check_reserved(spec)
+    if executor is None:
+        rehearse(spec)
+    else:  # it may have its own ways, and be told of code that no other process finds
+        refuse_main(spec)
     plan = make_plan(spec, stored.pack_size if stored else None)
     if stored is None and executor is None and not (address or os.environ.get("RAY_ADDRESS")):
         check_machine(spec)
@@ -81,6 +87,11 @@ def run_study(
     with _leased(storage) as (lease, dead):
         try:
             return session.run(lease, dead, here)
+        except StudyError as error:
+            if stored is None and not isinstance(error, StudyBusyError):
+                with suppress(StudyError):  # something has been trained, and is kept
+                    discard_untrained(storage)
+            raise
         finally:
             executor.close()
 

@@ -104,9 +104,16 @@ class Storage:
             with self._retry(f"write {name}", lambda: self._backend.open_output(unfinished), is_new=True) as file:
                 yield file
             self.move(unfinished, name)
-        except BaseException:
+        except BaseException as error:
             with suppress(OSError):
                 self._backend.delete(unfinished)
+            # A full disk shows here, where writing is not tried again. Damaged input is an OSError without a number.
+            if (
+                isinstance(error, OSError)
+                and not isinstance(error, StorageError | FileNotFoundError)
+                and error.errno is not None
+            ):
+                raise StorageError(f"cannot write {name} in {self.uri}: {error}") from error
             raise
 
     def move(self, name: str, to: str) -> None:

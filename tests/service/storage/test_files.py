@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,18 @@ def test_json() -> None:
     storage.write("file.json", b"{")
     with pytest.raises(ValueError, match="property name"):
         storage.read_json("file.json")
+
+
+def test_a_disk_that_is_full_while_a_large_file_is_written_is_an_error_with_words(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))  # what the system says of it is the same but a word
+    try:
+        with (
+            pytest.raises(StorageError, match=r"cannot write large\.bin in .*File too large"),
+            storage.replacing("large.bin") as sink,
+        ):
+            sink.write(b"x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
