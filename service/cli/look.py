@@ -103,10 +103,13 @@ def list_(storage: StorageArgument = STUDIES, as_json: JsonOption = False) -> No
     if as_json:
         print_json([item.to_dict() for item in found])
         return
-    from service.cli.display import studies_table
+    from service.cli.display import print_studies
 
     screen = console()
-    screen.print(studies_table(found) if found else f"no study below {storage}")
+    if found:
+        print_studies(screen, found)
+    else:
+        screen.print(f"no study below {storage}", markup=False, soft_wrap=True)
     for item in found:
         if item.error and item.state != "failed":  # a file is damaged: the study's own failure is for `status` to tell
             screen.print(item.error, style="red", markup=False, soft_wrap=True)
