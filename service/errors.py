@@ -32,10 +32,13 @@ class NewerSchemaError(StudyError):
 
 
 class DamagedFileError(StudyError):
-    """A file's content is not what was written; ``where`` is its path or URI, ``reason`` what is wrong with it."""
+    """A file's content is not what was written.
 
-    def __init__(self, where: str, reason: str) -> None:
-        super().__init__(f"{where}: is damaged ({reason})")
+    ``where`` is its path or URI, ``reason`` what is wrong with it, and ``remedy`` what mends it.
+    """
+
+    def __init__(self, where: str, reason: str, remedy: str = "") -> None:
+        super().__init__(f"{where}: is damaged ({reason}){remedy and f'; {remedy}'}")
         self.where, self.reason = where, reason
 
 

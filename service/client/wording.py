@@ -16,6 +16,7 @@ WARNINGS = frozenset(
         "storage_retry",
         "events_damaged",
         "request_ignored",
+        "study_json_rebuilt",
     }
 )
 # What a person wants to see among the events; all of them are in the study's events/ files.
@@ -28,7 +29,6 @@ TOLD_EVENTS = WARNINGS | {
     "paused",
     "unpaused",
     "extended",
-    "configurations_kept",
     "cancelled",
     "interrupted",
 }
@@ -59,17 +59,9 @@ def time_left(status: StudyStatus) -> str:
 
 
 def outcome_counts(status: StudyStatus) -> dict[str, int]:
-    """How many runs are completed, diverged and failed; where there are any, attempts lost and runs not committed.
-
-    A driver that was killed may have committed some of the latter after it last reported.
-    """
+    """How many runs are completed, diverged and failed, and how many attempts were lost, if any were."""
     counts = {"completed": status.completed, "diverged": status.diverged, "failed": status.failed}
-    if status.lost:
-        counts["attempts lost"] = status.lost
-    if status.uncommitted:
-        words = {"interrupted": "of them perhaps not committed", "failed": "of them not committed"}
-        counts[words.get(status.state, "of them not yet committed")] = status.uncommitted
-    return counts
+    return counts | {"attempts lost": status.lost} if status.lost else counts
 
 
 def pace_line(status: StudyStatus) -> str:

@@ -110,7 +110,7 @@ def _segment_events(content: bytes, path: str, study_hash: str | None) -> Iterat
         except DamagedFileError:
             damaged += 1
     if end and study_hash and end.get("study_hash") not in ("", study_hash):
-        events, problem = [], "is of another study and left out"
+        events, problem = [], f"is left out: it is of another study than {MANIFEST}"
     else:
         problem = _problem(content, len(events), damaged, end)
     yield from events
@@ -131,6 +131,7 @@ def _problem(content: bytes, sound: int, damaged: int, end: dict[str, Any] | Non
 def _study_hash(storage: Storage) -> str | None:
     """Which study this is, as ``study.json`` says; None where it cannot be read."""
     try:
-        return str(loads_checked(storage.read(MANIFEST), MANIFEST).get("study_hash"))
+        found = loads_checked(storage.read(MANIFEST), MANIFEST).get("study_hash")
     except (FileNotFoundError, DamagedFileError):
         return None
+    return found if isinstance(found, str) else None

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from service.errors import AnotherStudyError, StorageError, StudyError, StudyNotFoundError
-from service.ledger.schema import SCHEMA_VERSION, check_version_number
+from service.errors import AnotherStudyError, DamagedFileError, StorageError, StudyError, StudyNotFoundError
+from service.ledger.schema import SCHEMA_VERSION, TABLES, check_version_number
 from service.records.clock import now
 from service.records.typed_json import parse
-from service.spec.plan import STREAMS, Plan
+from service.spec.plan import STREAMS, Plan, make_plan
 from service.spec.study_spec import StudySpec, differences, located
 from service.storage.checked_json import dumps_checked, loads_checked
 from service.storage.files import Storage, open_storage
@@ -97,17 +98,26 @@ class Manifest:
         return dataclasses.replace(self, tables={**rows, "published_at": now(), "sha256": checksums})
 
 
-def find_study(spec: StudySpec, storage: Storage) -> tuple[StudySpec, Manifest | None]:
+def find_study(
+    spec: StudySpec, storage: Storage, on_rebuilt: Callable[[str], None] = lambda why: None
+) -> tuple[StudySpec, Manifest | None]:
     """The spec to run in ``storage``, and the study's manifest; None where a new study may begin. Writes nothing.
 
-    The spec is ``spec``, with as many configurations as the study has if they are more.
+    The spec is ``spec``, with as many configurations as the study has if they are more. Where ``study.json`` is missing
+    or damaged and the tables are of this very spec, the manifest is made anew, and ``on_rebuilt`` is told why.
     Raises AnotherStudyError if another study is there, and StudyError if something else is, or it cannot be read.
     """
     spec = located(spec, "")
     try:
         manifest = Manifest.load(storage)
+        check_tables(manifest, storage)
+    except DamagedFileError as error:
+        return _rebuilt(spec, storage, error, on_rebuilt)
     except StudyNotFoundError:
         others = [name for name in (*storage.files(""), *storage.directories()) if name not in (LEASE, "control")]
+        if others and _are_of(spec, storage):
+            missing = DamagedFileError(f"{storage.uri}/{MANIFEST}", "it is missing")
+            return _rebuilt(spec, storage, missing, on_rebuilt)
         if others:
             raise StudyError(
                 f"{storage.uri}: holds no study, yet is not empty ({', '.join(others[:3])}"
@@ -129,6 +139,45 @@ def find_study(spec: StudySpec, storage: Storage) -> tuple[StudySpec, Manifest |
             "directory"
         )
     return dataclasses.replace(spec, configurations=max(spec.configurations, stored.configurations)), manifest
+
+
+def check_tables(manifest: Manifest, storage: Storage) -> None:
+    """Raise DamagedFileError where the tables say that the manifest is another study's."""
+    from service.ledger.survey import study_hashes  # loads pyarrow's Parquet, which who only reads study.json spares
+
+    hashes = study_hashes(storage)
+    if hashes and manifest.study_hash not in hashes:
+        where = f"{storage.uri}/{MANIFEST}"
+        raise DamagedFileError(where, "it is of another study than the tables beside it", _remedy(storage.uri))
+
+
+def _remedy(uri: str) -> str:
+    return f"put a copy of it back, or have it written anew from this study's spec:  t1t2 run SPEC --out {uri}"
+
+
+def _are_of(spec: StudySpec, storage: Storage) -> bool:
+    """Whether the tables in ``storage`` say that they are of this spec."""
+    from service.ledger.survey import study_hashes
+
+    return study_hashes(storage) == {spec.hash}
+
+
+def _rebuilt(
+    spec: StudySpec, storage: Storage, problem: DamagedFileError, on_rebuilt: Callable[[str], None]
+) -> tuple[StudySpec, Manifest]:
+    """The manifest made anew from the spec, if the tables are of it; else raises an error that tells what to do."""
+    from service.ledger.survey import configurations, is_published
+
+    if not _are_of(spec, storage):
+        raise DamagedFileError(
+            problem.where, problem.reason, f"{_remedy(storage.uri)}  (the tables are not of this spec)"
+        )
+    spec = dataclasses.replace(spec, configurations=max(spec.configurations, configurations(storage)))
+    manifest = Manifest.of(make_plan(spec))
+    if is_published(storage):  # how many rows there should be is not known: they are published anew
+        manifest = dataclasses.replace(manifest, tables={**dict.fromkeys(TABLES, 0), "published_at": now()})
+    on_rebuilt(f"{problem}; it is made anew from the spec, whose tables are here")
+    return spec, manifest
 
 
 def read_study(uri: str) -> dict[str, Any]:
@@ -154,5 +203,8 @@ def _read(storage: Storage) -> tuple[Manifest, dict[str, Any]]:
         raise StudyNotFoundError(f"{uri}: holds no study (no {MANIFEST}); give the directory or URI of one") from None
     except StorageError as error:
         raise StudyError(f"{uri}: cannot be read ({error.__cause__})") from None
-    check_version_number(parse(_Version, content, where).schema_version, where)  # a newer one may have other keys
-    return parse(Manifest, content, where), loads_checked(content, where)
+    try:
+        check_version_number(parse(_Version, content, where).schema_version, where)  # a newer one may have other keys
+        return parse(Manifest, content, where), loads_checked(content, where)
+    except DamagedFileError as error:
+        raise DamagedFileError(where, error.reason, _remedy(uri)) from None

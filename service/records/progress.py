@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from service.errors import DamagedFileError, StorageError, StudyError
-from service.records.manifest import MANIFEST, READER_TRIES, Manifest
+from service.records.manifest import MANIFEST, READER_TRIES, Manifest, check_tables
 from service.records.typed_json import parse
 from service.spec.study_spec import check_name
 from service.storage.checked_json import dumps_checked
@@ -28,11 +28,10 @@ class StudyStatus:
     uri: str
     state: StudyState  # "unreadable" in listings alone: `error` says why, and the numbers are empty
     planned: dict[str, int]  # runs by arm
-    done: dict[str, int]  # runs by arm that have ended, diverged and failed ones included
+    done: dict[str, int]  # committed runs by arm, diverged and failed ones included
     completed: int = 0
     diverged: int = 0
     failed: int = 0
-    uncommitted: int = 0  # runs among those done that are not in the ledger yet: they would be trained again
     lost: int = 0  # attempts lost to the infrastructure
     in_flight: int = 0  # runs
     actors: int = 0
@@ -52,7 +51,7 @@ class StudyStatus:
 
     @property
     def total_done(self) -> int:
-        """Runs of all arms that have ended."""
+        """Committed runs of all arms."""
         return sum(self.done.values())
 
     @property
@@ -75,17 +74,14 @@ class _Progress:
     """The content of ``progress.json``."""
 
     status: StudyStatus
-    in_flight: Attempts = field(default_factory=list)  # all that is at stake
-    ended: Attempts = field(default_factory=list)  # those of them that have ended and are not committed yet
+    in_flight: Attempts = field(default_factory=list)
 
 
-def write_progress(
-    storage: Storage, status: StudyStatus, in_flight: Attempts, *, ended: Attempts | None = None, durable: bool
-) -> None:
-    """Write where the study stands, and which attempts would be lost if the driver died now; ``ended`` is of them."""
+def write_progress(storage: Storage, status: StudyStatus, in_flight: Attempts, *, durable: bool) -> None:
+    """Write where the study stands, and which attempts would be lost if the driver died now."""
     # While it runs without indentation, which takes Python's slow encoder: a large cluster has many attempts in flight.
-    content = {"status": status.to_dict(), "in_flight": in_flight, "ended": ended or []}
-    storage.write(PROGRESS, dumps_checked(content, indent=1 if durable else None), durable=durable)
+    content = dumps_checked({"status": status.to_dict(), "in_flight": in_flight}, indent=1 if durable else None)
+    storage.write(PROGRESS, content, durable=durable)
 
 
 def read_in_flight(storage: Storage, study_hash: str) -> Attempts | None:
@@ -99,14 +95,6 @@ def read_in_flight(storage: Storage, study_hash: str) -> Attempts | None:
         return None
 
 
-def read_ended(storage: Storage, study_hash: str) -> set[tuple[str, int]]:
-    """Those of the attempts in flight that had ended and waited for their commit; none if nobody knows."""
-    try:
-        return set(_read(storage, study_hash).ended)
-    except (FileNotFoundError, DamagedFileError):
-        return set()
-
-
 def read_status(uri: str) -> StudyStatus:
     """Where a study stands, from any machine that sees its storage.
 
@@ -118,18 +106,9 @@ def read_status(uri: str) -> StudyStatus:
 
 
 def list_studies(root: str) -> list[StudyStatus]:
-    """The studies directly below ``root``. One that cannot be read has the state ``unreadable`` and says why.
-
-    Raises :class:`service.StudyError` if ``root`` is a file.
-    """
+    """The studies directly below ``root``. One that cannot be read has the state ``unreadable`` and says why."""
     storage = open_storage(root, tries=READER_TRIES)
-    try:
-        names = storage.directories()
-    except StorageError as error:
-        if isinstance(error.__cause__, NotADirectoryError):
-            raise StudyError(f"{root}: is a file; give the directory, or the URI, that holds the studies") from None
-        raise
-    return [found for name in names if (found := _listed(storage.child(name), name)) is not None]
+    return [found for name in storage.directories() if (found := _listed(storage.child(name), name)) is not None]
 
 
 def study_uri(root: str, name: str) -> str:
@@ -151,8 +130,10 @@ def _status(storage: Storage) -> StudyStatus:
     manifest = Manifest.load(storage)
     try:
         progress = _read(storage, manifest.study_hash, manifest.name)
-    except FileNotFoundError:  # created, and no driver has reported yet
-        return _begun(storage, manifest)
+    except FileNotFoundError:
+        if manifest.provenance is None or is_held(storage):  # created, and no driver has reported yet
+            return _begun(storage, manifest)
+        return _status_without_progress(storage, manifest, DamagedFileError(f"{storage.uri}/{PROGRESS}", "is missing"))
     except DamagedFileError as error:
         return _status_without_progress(storage, manifest, error)
     status = dataclasses.replace(progress.status, uri=storage.uri)  # a study may have been moved
@@ -186,23 +167,20 @@ def _begun(storage: Storage, manifest: Manifest) -> StudyStatus:
 
 def _status_without_progress(storage: Storage, manifest: Manifest, problem: DamagedFileError) -> StudyStatus:
     """What is known of a study whose progress cannot be read: what is committed, and whether a driver lives."""
-    from service.ledger.counts import committed_counts  # loads pyarrow's Parquet, which no sound status needs
+    from service.ledger.survey import survey  # loads pyarrow's Parquet, which no sound status needs
 
-    counts, unreadable = committed_counts(storage)
-    is_whole = manifest.tables is not None and sum(counts.values()) >= sum(manifest.planned.values())
+    check_tables(manifest, storage)
+    found = survey(storage)
+    is_whole = manifest.tables is not None and sum(found.counts.values()) >= sum(manifest.planned.values())
     note = f"{problem}; the next driver writes it anew. Until then the numbers are those of the committed runs"
-    if unreadable:
-        note += f", without {', '.join(unreadable)}, which cannot be read"
-
-    def counted(status: str) -> int:
-        return sum(count for (_, of), count in counts.items() if of == status)
-
+    if found.unreadable:
+        note += f", without {', '.join(found.unreadable)}, which cannot be read"
     return dataclasses.replace(
         _begun(storage, manifest),
         state="running" if is_held(storage) else "completed" if is_whole else "interrupted",
-        done={arm: sum(count for (of, _), count in counts.items() if of == arm) for arm in manifest.planned},
-        completed=counted("completed"),
-        diverged=counted("diverged"),
-        failed=counted("failed"),
+        done={arm: found.of_arm(arm) for arm in manifest.planned},
+        completed=found.of_status("completed"),
+        diverged=found.of_status("diverged"),
+        failed=found.of_status("failed"),
         error=note,
     )

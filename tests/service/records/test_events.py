@@ -118,7 +118,9 @@ def test_what_is_damaged_is_left_out_and_told(
 def test_events_of_another_study_are_left_out_and_told(storage: Storage) -> None:
     path, _ = three(storage, study_hash="another")
     storage.write("study.json", b'{"study_hash": "0123"}')
-    assert [event.message for event in read_events(URI)] == [f"{path}: is of another study and left out"]
+    assert [event.message for event in read_events(URI)] == [
+        f"{path}: is left out: it is of another study than study.json"
+    ]
     for unknown in (b"", b'{"study_hash": "another"}'):
         storage.write("study.json", unknown)
         assert [event.message for event in read_events(URI)] == list("012")

@@ -80,7 +80,8 @@ def test_values_that_cannot_be_used(manifest: Manifest, tmp_path: Path, changes:
     (tmp_path / MANIFEST).write_text(json.dumps(dataclasses.asdict(manifest) | changes))
     with pytest.raises(StudyError) as caught:
         read_study(str(tmp_path))
-    assert str(caught.value) == f"{tmp_path}/study.json: is damaged ({message})"
+    mending = f"put a copy of it back, or have it written anew from this study's spec:  t1t2 run SPEC --out {tmp_path}"
+    assert str(caught.value) == f"{tmp_path}/study.json: is damaged ({message}); {mending}"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1]", b"null"])
