@@ -108,7 +108,7 @@ def lay_out(config: HyperparameterConfig, parameters: Sequence[Parameter], hidde
     columns: dict[str, Range] = {}
 
     def add(name: str, box: Range) -> int:
-        if name in columns:
+        if name.lower() in map(str.lower, columns):  # SQL would not tell them apart
             raise ConfigError(f"hyperparameters: two share a name: {[*columns, name]}")
         columns[name] = box
         return len(columns) - 1

@@ -59,7 +59,7 @@ def _reasons(spec: StudySpec, here: bool) -> Iterator[str]:
     on_disk = runs * (spec.inner.steps // spec.record_every + 2) * POINT_BYTES
     if on_disk > MANY_BYTES:
         yield f"its trajectories take about {on_disk / 2**40:,.1f} TiB (record_every = {spec.record_every})"
-    years = core_years(spec)
+    years = core_years(spec) if runs <= MANY_RUNS else 0.0  # which is reason enough, and quickly told
     if years > 1:
         yield f"its trainings take some {years:,.1f} years of one core (more than 1)"
     actors = spec.execution.actors

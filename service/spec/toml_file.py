@@ -41,7 +41,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 def _content(path: str | Path) -> bytes:
     """The bytes of a regular file that is not too large. Nothing else is read: a device or a pipe may have no end."""
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(path, "rb", buffering=0, opener=_opened) as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise SpecError(f"{path}: cannot be read (no file, but a {_kind(found.st_mode)})")
@@ -49,11 +49,16 @@ def _content(path: str | Path) -> bytes:
                 raise SpecError(
                     f"{path}: is no spec (it has {found.st_size:,} bytes, a spec at most {LARGEST_FILE:,} bytes)"
                 )
-            return file.read(LARGEST_FILE)
+            return file.read(LARGEST_FILE) or b""
     except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
         if isinstance(error, SpecError):
             raise
         raise SpecError(f"{path}: cannot be read ({error})") from None
+
+
+def _opened(path: str, flags: int) -> int:
+    """A descriptor at once: opening a pipe would wait for its writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _kind(mode: int) -> str:

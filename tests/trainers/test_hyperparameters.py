@@ -193,3 +193,6 @@ def test_two_hyperparameters_may_not_share_a_name(tmp_path: Path, monkeypatch: p
     assert isinstance(load_regulariser("of_the_users_own:input_noise_std"), Regulariser)
     with pytest.raises(ConfigError, match=re.escape("two share a name: ['log10_l2', 'input_noise_std', 'input_noise_")):
         names(config)
+    groups = HyperparameterConfig(log10_l2=replace(BOX, scope="group"), l2_groups={"a": ("1.*",), "A": ("2.*",)})
+    with pytest.raises(ConfigError, match="two share a name"):  # in SQL, which the tables are read with
+        names(groups)
