@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 # Module -> its public names. A laptop that only loads a study imports neither scikit-learn nor matplotlib.
 _PUBLIC = {
-    "study": "Study StudyError load_study",
+    "files": "StudyError",
+    "study": "Study load_study",
     "frames": "NotComputable boxes hyperparameters pairs tie_layers",
     "statistics.intervals": "Estimate bootstrap wilson",
     "statistics.surface": "Surface directions fit_surface grid_cells",
@@ -43,6 +44,7 @@ __all__ = [
 # fmt: on
 
 if TYPE_CHECKING:  # the same for type checkers, which then know every name and refuse all others
+    from analysis.files import StudyError
     from analysis.frames import NotComputable, boxes, hyperparameters, pairs, tie_layers
     from analysis.report.build import ReportPaths, write_report
     from analysis.report.main_figures import main_figures
@@ -74,7 +76,7 @@ if TYPE_CHECKING:  # the same for type checkers, which then know every name and 
     )
     from analysis.statistics.summary import ModelSummary, Summary, summarise
     from analysis.statistics.surface import Surface, directions, fit_surface, grid_cells
-    from analysis.study import Study, StudyError, load_study
+    from analysis.study import Study, load_study
 else:
 
     def __getattr__(name: str) -> object:

@@ -18,20 +18,22 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from analysis import frames
-from analysis.study_json import verified
+from analysis.checksums import UNREADABLE
+from analysis.files import (
+    SCHEMA_VERSION,
+    TABLES,
+    Files,
+    StudyError,
+    check_published,
+    check_version,
+    list_files,
+    open_location,
+    read_info,
+)
 
-SCHEMA_VERSION = 1  # the newest layout that this reader knows
-TABLES = ("runs", "trajectories", "attempts")
 _REQUIRED = ("run_id", "config_index", "arm", "replicate", "model", "status")  # of runs
 _MEMORY_LIMIT = "1GB"  # of DuckDB, which spills to a temporary directory above it
 _ATTEMPTS_TO_LIST = 5  # the listing is made again where a running study replaces its shards by larger ones meanwhile
-
-
-Files = dict[str, dict[str, list[str]]]  # table -> {"top": the published file, "shards": those of a running study}
-
-
-class StudyError(ValueError):
-    """A study that cannot be read; the message names the place, what is wrong, and what is expected there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +48,12 @@ class Study:
     name: str
     spec: dict[str, Any]  # the resolved spec; empty where there is no study.json
     info: dict[str, Any]  # study.json: spec, study_hash, schema_version, provenance
-    skipped: tuple[str, ...]  # unreadable shards of a running study; resuming the study trains their runs again
+    skipped: tuple[str, ...]  # damaged shards of a running study; resuming the study trains their runs again
     _columns: tuple[str, ...] | None = field(repr=False)
     _filter: pc.Expression | None = field(repr=False)
     _filesystem: pafs.FileSystem = field(repr=False)
     _files: Files = field(repr=False)
+    _checked: set[str] = field(default_factory=set, repr=False)  # tables whose published file was found sound
 
     @property
     def study_hash(self) -> str | None:
@@ -67,7 +70,7 @@ class Study:
         for part in parts.values():
             columns = part.schema.names if asked is None else asked
             _check_columns(columns, part.schema.names, self.location)
-            tables.append(part.to_table(columns=columns, filter=self._filter))
+            tables.append(self._read(part, columns))
         frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
         if "shards" in parts:
             frame = frame.drop_duplicates("run_id", ignore_index=True)
@@ -147,16 +150,31 @@ class Study:
     @cached_property
     def _run_ids(self) -> pa.Table:
         """The ids of the committed runs that the filters keep: an Arrow table with the one column run_id."""
-        tables = [part.to_table(columns=["run_id"], filter=self._filter) for part in self._parts("runs").values()]
+        tables = [self._read(part, ["run_id"]) for part in self._parts("runs").values()]
         return pa.concat_tables(tables).combine_chunks()
+
+    def _read(self, part: ds.Dataset, columns: Sequence[str]) -> pa.Table:
+        try:
+            return part.to_table(columns=columns, filter=self._filter)
+        except (OSError, UnicodeDecodeError) as error:
+            raise StudyError(f"{self.location}: {', '.join(part.files)} cannot be read ({error})") from error
 
     def _parts(self, table: str) -> dict[str, ds.Dataset]:
         """The published file (``top``) and the shards (``shards``) of a table, each as a dataset where it exists."""
-        return {
-            name: ds.dataset(paths, format="parquet", filesystem=self._filesystem)
-            for name, paths in self._files[table].items()
-            if paths
-        }
+        files = self._files[table]
+        if table not in self._checked:
+            for path in files["top"]:  # the shards have been checked as they were listed
+                check_published(self._filesystem, path, self.location, self.info)
+            self._checked.add(table)
+        pages_checked = ds.ParquetFileFormat(page_checksum_verification=True)
+        try:
+            return {
+                name: ds.dataset(paths, format=pages_checked, filesystem=self._filesystem)
+                for name, paths in files.items()
+                if paths
+            }
+        except UNREADABLE as error:
+            raise StudyError(f"{self.location}: {table} cannot be read ({error})") from error
 
 
 def load_study(location: str | Path, columns: Sequence[str] | None = None, filters: Any | None = None) -> Study:
@@ -167,13 +185,16 @@ Expression` or a list such as ``[("arm", "==", "online"), ("t2_loss", "<", 0.2)]
     files; trajectories and attempts are then those of the chosen runs. A study that is still running gives the runs
     committed so far; a directory with nothing but the Parquet files gives everything but the spec.
 
-    Raises StudyError where there is no study, a published table is unreadable, or a column does not exist.
+    No value is taken from a file before it has been checked against the checksum that it carries: a published table
+    when it is first asked for, shards at once. Files from before there were checksums are read as they are.
+
+    Raises StudyError where there is no study, a published table is damaged, or a column does not exist.
     """
-    filesystem, root, shown = _open(location)
-    info = _read_info(filesystem, root, shown)
+    filesystem, root, shown = open_location(location)
+    info = read_info(filesystem, root, shown)
     for _ in range(_ATTEMPTS_TO_LIST):
         try:
-            files, skipped = _list_files(filesystem, root, shown)
+            files, skipped = list_files(filesystem, root, shown, info)
             break
         except FileNotFoundError:  # a shard went between the listing and the check: the study has just compacted
             continue
@@ -183,7 +204,7 @@ Expression` or a list such as ``[("arm", "==", "online"), ("t2_loss", "<", 0.2)]
         raise StudyError(f"{shown}: no study here: runs.parquet or ledger/runs/*.parquet is expected")
     for name in skipped:
         warnings.warn(
-            f"{shown}: {name} is unreadable and left out; resuming the study trains its runs again", stacklevel=2
+            f"{shown}: {name} is damaged and left out; resuming the study trains its runs again", stacklevel=2
         )
     spec = info.get("spec", {})
     columns = None if columns is None else tuple(columns)
@@ -199,86 +220,13 @@ Expression` or a list such as ``[("arm", "==", "online"), ("t2_loss", "<", 0.2)]
         _files=files,
     )
     known = next(iter(study._parts("runs").values()))
-    _check_version((known.schema.metadata or {}).get(b"schema_version", SCHEMA_VERSION), shown)
+    check_version((known.schema.metadata or {}).get(b"schema_version", SCHEMA_VERSION), shown)
     _check_columns([*_REQUIRED, *(columns or ())], known.schema.names, shown)
     try:
         known.scanner(columns=["run_id"], filter=study._filter)
     except pa.ArrowInvalid as error:
         raise StudyError(f"{shown}: filters = {filters!r}: {error}") from error
     return study
-
-
-def _open(location: str | Path) -> tuple[pafs.FileSystem, str, str]:
-    text = str(location)
-    try:
-        if "://" in text:
-            filesystem, root = pafs.FileSystem.from_uri(text)
-        else:
-            filesystem, root = pafs.LocalFileSystem(), str(Path(text).expanduser().resolve())
-        kind = filesystem.get_file_info(root).type
-    except (pa.ArrowInvalid, OSError) as error:
-        raise StudyError(f"{text}: not a directory or object-store URI that can be opened: {error}") from error
-    if kind == pafs.FileType.File:
-        raise StudyError(f"{text}: a file; the study's directory is expected")
-    if kind == pafs.FileType.NotFound:
-        raise StudyError(f"{text}: there is nothing here; a study's directory is expected")
-    return filesystem, root.rstrip("/"), text
-
-
-def _read_info(filesystem: pafs.FileSystem, root: str, shown: str) -> dict[str, Any]:
-    path = f"{root}/study.json"
-    if filesystem.get_file_info(path).type != pafs.FileType.File:
-        return {}
-    with filesystem.open_input_stream(path) as stream:
-        content = stream.read()
-    try:
-        info = verified(content)
-    except ValueError as error:
-        raise StudyError(f"{shown}/study.json: is damaged ({error})") from error
-    if not isinstance(info.get("spec", {}), dict):
-        raise StudyError(f'{shown}/study.json: an object with the spec under "spec" is expected')
-    _check_version(info.get("schema_version", SCHEMA_VERSION), shown)
-    return info
-
-
-def _check_version(version: Any, shown: str) -> None:
-    try:
-        known = int(version) <= SCHEMA_VERSION
-    except (TypeError, ValueError):
-        known = False
-    if not known:
-        raise StudyError(f"{shown}: schema_version = {version!r}: this version reads up to {SCHEMA_VERSION}")
-
-
-def _list_files(filesystem: pafs.FileSystem, root: str, shown: str) -> tuple[Files, list[str]]:
-    """The files of each table, and the names of unreadable shards; the footer of every file has been read."""
-    files: Files = {}
-    skipped = []
-    for table in TABLES:
-        path = f"{root}/{table}.parquet"
-        top = [path] if filesystem.get_file_info(path).type == pafs.FileType.File else []
-        for found in top:
-            reason = _unreadable(filesystem, found)
-            if reason:
-                raise StudyError(f"{shown}/{table}.parquet: not a readable Parquet file ({reason})")
-        selector = pafs.FileSelector(f"{root}/ledger/{table}", allow_not_found=True)
-        shards = []
-        for found in sorted(i.path for i in filesystem.get_file_info(selector) if i.path.endswith(".parquet")):
-            if _unreadable(filesystem, found):
-                skipped.append(found.removeprefix(f"{root}/"))
-            else:
-                shards.append(found)
-        files[table] = {"top": top, "shards": shards}
-    return files, skipped
-
-
-def _unreadable(filesystem: pafs.FileSystem, path: str) -> str | None:
-    try:
-        with filesystem.open_input_file(path) as source:
-            pq.read_metadata(source)
-    except pa.ArrowInvalid as error:
-        return str(error)
-    return None
 
 
 def _expression(filters: Any, shown: str) -> pc.Expression | None:

@@ -257,9 +257,8 @@ class TrainConfig:
             within = table.batch_size <= most
             require(within, f"{where}.batch_size", table.batch_size, f"at most data.{part} = {most}")
         points = self.inner.steps // self.record_every
-        enough = (
-            f"at least {-(-self.inner.steps // MOST_POINTS):,}, so that a trajectory has at most {MOST_POINTS:,} points"
-        )
+        least = -(-self.inner.steps // MOST_POINTS)
+        enough = f"at least {least:,}: a trajectory of inner.steps has at most {MOST_POINTS:,} points"
         require(points <= MOST_POINTS, "record_every", self.record_every, enough)
         self._check_size()
 

@@ -61,8 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         again = shlex.join(["t1t2", *words])  # the command to give again after Ctrl-C
-        return app(args=words, prog_name="t1t2", obj=again, standalone_mode=False) or 0
+        code: int = app(args=words, prog_name="t1t2", obj=again, standalone_mode=False) or 0
+        sys.stdout.flush()  # here, where it is known what becomes of a pipe that is closed
+        return code
     except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # rich has met it and given up
+            return _has_seen_enough()
         return end.code if isinstance(end.code, int) else FAILED
     except UsageError as error:
         message = io.StringIO()
@@ -78,6 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of `t1t2 results … | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        return _has_seen_enough()
+
+
+def _has_seen_enough() -> int:
+    """The exit code where the reader of a pipe, as in `t1t2 results … | head`, has closed it: nothing went wrong."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+    return 0

@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from service.cli.tables import print_table
 from service.client.wording import (
     TOLD_EVENTS,
     WARNINGS,
@@ -62,7 +63,7 @@ def progress_view(status: StudyStatus) -> RenderableType:
             Text(share, style="dim", justify="right"),
         )
     counts = Text("  ").join(
-        Text(f"{count:,} {outcome}", style=OUTCOME_STYLES[outcome] if count else "")
+        Text(f"{count:,} {outcome}", style=OUTCOME_STYLES.get(outcome, "") if count else "")
         for outcome, count in outcome_counts(status).items()
     )
     pace = Text(pace_line(status), style="dim")
@@ -72,23 +73,17 @@ def progress_view(status: StudyStatus) -> RenderableType:
     return Group(*parts)
 
 
-def studies_table(found: Sequence[StudyStatus]) -> Table:
+def print_studies(screen: Console, found: Sequence[StudyStatus]) -> None:
     """The studies of a storage root, one a row."""
-    table = Table("study", "state", box=None, pad_edge=False)
-    for heading in ("done", "planned", "diverged", "failed", "rate", "left", "updated (UTC)"):
-        table.add_column(heading, justify="right")
+    headings = ["study", "state", "done", "planned", "diverged", "failed", "rate", "left", "updated (UTC)"]
+    rows = []
     for status in found:
         counts = (status.total_done, status.total_planned, status.diverged, status.failed)
         updated = (status.updated_at or "")[:19].replace("T", " ")
-        table.add_row(
-            Text(status.name),
-            Text(status.state, style=STATE_STYLES.get(status.state, "")),
-            *(f"{count:,}" for count in counts),
-            rate(status.runs_per_s),
-            time_left(status),
-            updated,
-        )
-    return table
+        pace = (rate(status.runs_per_s), time_left(status))
+        rows.append([status.name, status.state, *(f"{count:,}" for count in counts), *pace, updated])
+    styles = {(row, 1): STATE_STYLES.get(status.state, "") for row, status in enumerate(found)}
+    print_table(screen, headings, rows, numbers=range(2, len(headings)), keys=1, styles=styles)
 
 
 Callbacks = tuple[Callable[["StudyStatus"], None], Callable[["Event"], None]]

@@ -66,7 +66,8 @@ def watch(
 ) -> None:
     """Watch a study live until it ends.
 
-    From the storage alone, so from any machine that sees it. Ctrl-C ends the watching, not the study.
+    From the storage alone, so from any machine that sees it. It also ends when the driver is gone, with exit code 1.
+    Ctrl-C ends the watching, not the study.
     """
     from service.cli.display import live
     from service.records.progress import read_status
@@ -80,14 +81,16 @@ def watch(
                     print(json.dumps(found.to_dict()), flush=True)
                 else:
                     on_progress(found)
-                if found.finished or found.state == "failed":
+                if found.finished or found.state in ("failed", "interrupted"):
                     break
                 time.sleep(every)
                 found = read_status(uri)
     except KeyboardInterrupt:
         print(f"no longer watching; the study is {found.state}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    if found.failed or found.state == "failed":
+    if found.state == "interrupted":
+        print(f"no driver runs, so nothing more happens; go on with:\n  t1t2 resume {uri}", file=sys.stderr)
+    if found.failed or found.state in ("failed", "interrupted"):
         raise typer.Exit(FAILED)
 
 
@@ -100,10 +103,13 @@ def list_(storage: StorageArgument = STUDIES, as_json: JsonOption = False) -> No
     if as_json:
         print_json([item.to_dict() for item in found])
         return
-    from service.cli.display import studies_table
+    from service.cli.display import print_studies
 
     screen = console()
-    screen.print(studies_table(found) if found else f"no study below {storage}")
+    if found:
+        print_studies(screen, found)
+    else:
+        screen.print(f"no study below {storage}", markup=False, soft_wrap=True)
     for item in found:
         if item.error and item.state != "failed":  # a file is damaged: the study's own failure is for `status` to tell
             screen.print(item.error, style="red", markup=False, soft_wrap=True)

@@ -108,16 +108,11 @@ def report(
 
 
 def _print_table(frame: pd.DataFrame) -> None:
-    from rich.table import Table
+    from service.cli.tables import print_table
 
-    table = Table(box=None, pad_edge=False)
-    for name, dtype in frame.dtypes.items():
-        table.add_column(str(name), justify="right" if dtype.kind in "iuf" else "left", no_wrap=True)
-    for row in frame.itertuples(index=False):
-        table.add_row(*(_cell(value) for value in row))
-    screen = console()
-    # A table that is wider than the screen is better than a number that is cut, and so wrong.
-    screen.print(table, width=max(screen.width, screen.measure(table).maximum), soft_wrap=True)
+    numbers = [place for place, dtype in enumerate(frame.dtypes) if dtype.kind in "iuf"]
+    rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+    print_table(console(), list(map(str, frame.columns)), rows, numbers=numbers)
 
 
 def _cell(value: object) -> str:
@@ -128,14 +123,12 @@ def _cell(value: object) -> str:
 
 def print_summary(written: Report) -> None:
     """The first study's main figures, a column for each model."""
-    from rich.table import Table
+    from service.cli.tables import print_table
 
-    table = Table("95 % intervals in brackets", *written.statistics[0].models, box=None, pad_edge=False)
-    for line in written.main_figures():
-        table.add_row(*line)
     screen = console()
     screen.print()
-    screen.print(table, markup=False)
+    headings = ["95 % intervals in brackets", *written.statistics[0].models]
+    print_table(screen, headings, [list(line) for line in written.main_figures()], keys=1)
     screen.print()
 
 

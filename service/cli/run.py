@@ -128,21 +128,39 @@ def with_actors(spec: StudySpec, actors: int) -> StudySpec:
 
 def _drive(spec: StudySpec, uri: str, again: str, screen: Console) -> StudyStatus:
     """Run the driver under the live display; a storage that fails and an interruption end the command."""
+    latest: list[StudyStatus] = []
     from service.cli.display import live
     from service.driver.run import run_study
 
     if os.getcwd() not in sys.path:  # the user's own trainers, models and data sets; Ray hands the path to its workers
         sys.path.append(os.getcwd())
     try:
-        with live(screen) as (on_progress, on_event):
+        with live(screen) as (show, on_event):
+
+            def on_progress(status: StudyStatus) -> None:
+                latest[:] = [status]
+                show(status)
+
             return run_study(spec, uri, on_progress=on_progress, on_event=on_event)
     except StorageError as error:
         print_error(error)
-        print(f"what was finished is kept; go on with:\n  {again}", file=sys.stderr)
+        print("".join(map(_what_is_safe, latest)) + f"go on with:\n  {again}", file=sys.stderr)
         raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:  # before there was a driver to stop, or twice
         print(f"interrupted; go on with:\n  {again}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _what_is_safe(status: StudyStatus) -> str:
+    """What a driver that could not go on has left behind."""
+    safe = status.total_done - status.uncommitted
+    line = f"{safe:,} of {status.total_planned:,} runs are committed and safe"
+    if status.uncommitted or status.in_flight:
+        line += (
+            f"; {status.uncommitted:,} had finished and were not yet committed, {status.in_flight:,} were in training: "
+            f"these will be trained again"
+        )
+    return line + "; "
 
 
 def _report(uri: str, as_json: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import sys
 from typing import Annotated
 
@@ -27,6 +28,12 @@ def serve(
     from service.web.server import make_server
 
     with make_server(storage, host, port) as server:
+        address = str(server.server_address[0])
+        if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+            print(
+                f"warning: whoever reaches {address} may read everything below {storage}: there is no password",
+                file=sys.stderr,
+            )
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{server.server_address[1]}/"
         if as_json:

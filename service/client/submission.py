@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.client.ray_jobs import ClusterError, check_alive, connect, find_driver, submit_driver
+from service.driver.discard import discard_untrained
+from service.driver.rehearsal import refuse_main
 from service.errors import StorageError, StudyError
-from service.records.manifest import MANIFEST, Manifest, find_study, read_spec
-from service.records.progress import PROGRESS, StudyStatus, read_status
+from service.records.manifest import Manifest, find_study, read_spec
+from service.records.progress import StudyStatus, read_status
 from service.records.requests import request
 from service.spec.fits import check_reserved
 from service.spec.plan import make_plan
@@ -80,6 +82,7 @@ def create_study(spec: StudySpec, uri: str) -> bool:
     spec, manifest = find_study(spec, storage)
     if manifest is not None:
         return False
+    refuse_main(spec)
     check_reserved(spec)
     manifest = Manifest.of(make_plan(spec))
     before = storage.nearest_directory()
@@ -97,10 +100,8 @@ def discard_study(uri: str, keep: Path | None = None) -> None:
     Raises :class:`service.StudyError` if it has results, which are never thrown away.
     """
     storage = open_storage(uri)
-    if any(storage.files(f"ledger/{table}") for table in ("runs", "attempts")) or storage.exists("runs.parquet"):
-        raise StudyError(f"{uri}: holds results; a study with results is not discarded")
-    for name in (LEASE, PROGRESS, *storage.files("events"), *storage.files("control"), MANIFEST):
-        storage.delete(name)
+    discard_untrained(storage)
+    storage.delete(LEASE)
     storage.remove_empty(keep)
 
 

@@ -29,6 +29,7 @@ TOLD_EVENTS = WARNINGS | {
     "paused",
     "unpaused",
     "extended",
+    "configurations_kept",
     "cancelled",
     "interrupted",
 }
@@ -59,9 +60,17 @@ def time_left(status: StudyStatus) -> str:
 
 
 def outcome_counts(status: StudyStatus) -> dict[str, int]:
-    """How many runs are completed, diverged and failed, and how many attempts were lost, if any were."""
+    """How many runs are completed, diverged and failed; where there are any, attempts lost and runs not committed.
+
+    A driver that was killed may have committed some of the latter after it last reported.
+    """
     counts = {"completed": status.completed, "diverged": status.diverged, "failed": status.failed}
-    return counts | {"attempts lost": status.lost} if status.lost else counts
+    if status.lost:
+        counts["attempts lost"] = status.lost
+    if status.uncommitted:
+        words = {"interrupted": "of them perhaps not committed", "failed": "of them not committed"}
+        counts[words.get(status.state, "of them not yet committed")] = status.uncommitted
+    return counts
 
 
 def pace_line(status: StudyStatus) -> str:

@@ -35,7 +35,9 @@ class Committer:
 
     def uncommitted(self) -> Attempts:
         """Attempts that have ended and would be lost if the driver died now."""
-        return [*self._committing, *_attempts(self.batch)]
+        commit = self._commit
+        committed = commit is not None and commit.done() and commit.exception() is None
+        return [*([] if committed else self._committing), *_attempts(self.batch)]
 
     def flush(self, status: StudyStatus, in_flight: Attempts, wait: bool) -> None:
         """Commit the batch after the one before; without ``wait``, not yet if that one is still being written.
@@ -48,7 +50,7 @@ class Committer:
             self._commit.result()
         batch, self.batch = self.batch, Batch()
         self._committing = _attempts(batch)
-        self._commit = self._thread.submit(self._write, batch, status, [*in_flight, *self._committing])
+        self._commit = self._thread.submit(self._write, batch, status, in_flight, self._committing)
         if wait:
             self._commit.result()
             self._committing = []
@@ -57,9 +59,9 @@ class Committer:
         """Wait for the thread."""
         self._thread.shutdown(wait=True)
 
-    def _write(self, batch: Batch, status: StudyStatus, at_stake: Attempts) -> None:
+    def _write(self, batch: Batch, status: StudyStatus, in_flight: Attempts, ended: Attempts) -> None:
         # First what would be lost, so that the next driver can tell which attempts died with this one.
-        write_progress(self._ledger.storage, status, at_stake, durable=False)
+        write_progress(self._ledger.storage, status, [*in_flight, *ended], ended=ended, durable=False)
         if batch.size:
             self._ledger.commit(runs=batch.runs, points=batch.points, attempts=batch.attempts)
             self._ledger.compact()

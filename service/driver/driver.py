@@ -99,6 +99,7 @@ class Driver:
             completed=states.count(RunState.COMPLETED),
             diverged=states.count(RunState.DIVERGED),
             failed=states.count(RunState.FAILED),
+            uncommitted=len(self._committer.uncommitted()),
             lost=self._scheduler.lost,
             in_flight=sum(len(task.runs) for task in self._in_flight.values()),
             actors=self._executor.workers(),
@@ -114,7 +115,11 @@ class Driver:
 
     def at_stake(self) -> Attempts:
         """Run and attempt of all that would be lost if the driver died now."""
-        return [*self._at_work(), *self._committer.uncommitted()]
+        return [*self._at_work(), *self.uncommitted()]
+
+    def uncommitted(self) -> Attempts:
+        """Those of them that have ended."""
+        return self._committer.uncommitted()
 
     def take_standing_requests(self) -> None:
         """Carry out what was asked for while no driver ran. What was meant for a driver of that time is dropped."""

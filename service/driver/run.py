@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.driver.discard import discard_untrained
 from service.driver.driver import Driver, log_damaged_shards
-from service.errors import SpecError, StudyError
+from service.driver.rehearsal import refuse_main, rehearse
+from service.errors import SpecError, StudyBusyError, StudyError
 from service.executors.base import Executor, WorkerSetup
 from service.executors.worker import load_trainer
 from service.ledger.publish import discard_shards, discard_tables, is_published, publish
@@ -21,7 +23,7 @@ from service.ledger.shards import Ledger, Row
 from service.records.clock import now
 from service.records.events import Event, EventLog
 from service.records.manifest import Manifest, find_study, read_spec
-from service.records.progress import StudyState, StudyStatus, read_in_flight, write_progress
+from service.records.progress import StudyState, StudyStatus, read_ended, read_in_flight, write_progress
 from service.records.provenance import provenance
 from service.spec.fits import check_machine, check_reserved
 from service.spec.plan import Plan, make_plan
@@ -52,10 +54,15 @@ def run_study(
     goes on failing.
     """
     storage = out if isinstance(out, Storage) else open_storage(out)
+    asked = spec.configurations
     rebuilt: list[str] = []
     spec, stored = find_study(spec, storage, rebuilt.append)
     if stored is None:
         check_reserved(spec)
+    if executor is None:
+        rehearse(spec)
+    else:  # it may have its own ways, and be told of code that no other process finds
+        refuse_main(spec)
     plan = make_plan(spec, stored.pack_size if stored else None)
     if stored is None and executor is None and not (address or os.environ.get("RAY_ADDRESS")):
         check_machine(spec)
@@ -78,12 +85,19 @@ def run_study(
         on_retry=lambda what, error, wait: log.add("storage_retry", f"{what}: {error}", {"wait_s": wait})
     )
     log = EventLog(watched, on_event, study_hash=spec.hash)
+    if asked < spec.configurations:
+        log.add("configurations_kept", f"{spec.configurations:,}, not the {asked:,} of this spec: none is removed")
     for why in rebuilt:
         log.add("study_json_rebuilt", why)
     session = _Session(manifest, Ledger(watched, plan), executor, log, on_progress)
     with _leased(storage) as (lease, dead):
         try:
             return session.run(lease, dead, here)
+        except StudyError as error:
+            if stored is None and not isinstance(error, StudyBusyError):
+                with suppress(StudyError):  # something has been trained, and is kept
+                    discard_untrained(storage)
+            raise
         finally:
             executor.close()
 
@@ -165,10 +179,10 @@ class _Session:
             with suppress(OSError) if error else nullcontext():
                 storage = self.ledger.storage
                 last = storage.retrying(tries=1) if error else storage  # it may be what has failed
-                write_progress(last, status, self.driver.at_stake(), durable=True)
+                write_progress(last, status, self.driver.at_stake(), ended=self.driver.uncommitted(), durable=True)
                 self.log.flush(last)
-        if self.on_progress:
-            self.on_progress(status)
+            if self.on_progress:
+                self.on_progress(status)
         return status
 
     def _publish(self) -> None:
@@ -221,16 +235,34 @@ def _recover(ledger: Ledger, log: EventLog, dead: str | None, checksummed: Colle
         return recovered
     died = [(run_id, attempt) for run_id, attempt in in_flight if attempt > recovered.attempts.get(run_id, 0)]
     committed = ledger.committed({run_id for run_id, _ in died})
+    ended = read_ended(ledger.storage, ledger.plan.spec.hash)
+    who = f"the driver {dead} died" if dead else "the driver ended"
     rows: list[Row] = [
-        {"run_id": run_id, "attempt": attempt, "outcome": "lost", "error": f"the driver {dead or ''} died"}
+        {
+            "run_id": run_id,
+            "attempt": attempt,
+            "outcome": "lost",
+            "error": f"{who} before the run was committed" if (run_id, attempt) in ended else who,
+        }
         for run_id, attempt in died
         if run_id not in committed
     ]
     ledger.commit(runs=[], points={}, attempts=rows)
     recovered.attempts |= {row["run_id"]: row["attempt"] for row in rows}
     recovered.lost += len(rows)
-    log.add("resumed", f"{len(rows)} attempts were lost with the last driver", {"lost": len(rows)})
+    finished = sum((row["run_id"], row["attempt"]) in ended for row in rows)
+    log.add("resumed", _loss(finished, len(rows) - finished), {"lost": len(rows), "finished": finished})
     return recovered
+
+
+def _loss(finished: int, in_training: int) -> str:
+    """What was lost with a driver, in words."""
+    if not finished and not in_training:
+        return "nothing was lost with the last driver"
+    return (
+        f"{finished:,} runs had finished and were not yet committed; {in_training:,} were in training. "
+        "All of them are trained again"
+    )
 
 
 @contextmanager

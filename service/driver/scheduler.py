@@ -9,7 +9,7 @@ from service.driver.queue import Work, WorkQueue
 from service.driver.rows import Batch, attempt_row, failed_row, result_row
 from service.driver.states import RunStates
 from service.executors.base import Failed, Finished, Lost, Outcome, Task
-from service.executors.worker import checkpoint_name
+from service.executors.checkpoints import checkpoint_name
 from service.ledger.recovery import STATUSES, Recovered, RunState
 from service.records.events import EventLog
 from service.spec.plan import Plan

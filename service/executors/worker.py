@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import json
 import logging
 import os
 import time
-import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from service.errors import StudyError
+from service.errors import DamagedFileError, StudyError
 from service.executors.base import Failed, Finished, Place, Task, Trained, WorkerSetup
+from service.executors.checkpoints import checkpoint_name, packed, unpacked
 from service.executors.received import Received, reason
 from service.spec.plan import PlannedRun
-from service.spec.study_spec import digest
 from service.storage.files import open_storage
 from trainers.config import ConfigError
 from trainers.references import resolve
@@ -160,37 +157,22 @@ class Worker:
     def _load(self, name: str) -> tuple[Checkpoint | None, dict[str, list[Any]]]:
         if self._storage is None:
             return None, {}
-        from trainers.checkpoint import loads
-
         try:
-            with zipfile.ZipFile(io.BytesIO(self._storage.read(name))) as archive:
-                return loads(archive.read("checkpoint.safetensors")), json.loads(archive.read("points.json"))
+            return unpacked(name, self._storage.read(name))
         except FileNotFoundError:
             return None, {}
-        except (zipfile.BadZipFile, KeyError, ValueError) as error:
-            log.warning("checkpoint %s is unusable (%s): its pack starts again", name, error)
+        except DamagedFileError as error:
+            log.warning("checkpoint %s: its pack starts again", error)
             return None, {}
 
     def _save(self, name: str, checkpoint: Checkpoint, points: dict[str, list[Any]]) -> None:
-        if self._storage is None:
-            return
-        from trainers.checkpoint import dumps
-
-        content = io.BytesIO()
-        with zipfile.ZipFile(content, "w") as archive:  # the points so far belong to it; its CRCs show a damaged file
-            archive.writestr("points.json", json.dumps(points))
-            archive.writestr("checkpoint.safetensors", dumps(checkpoint))
-        self._storage.write(name, content.getvalue())
+        if self._storage is not None:
+            self._storage.write(name, packed(name, checkpoint, points))
 
 
 def cores() -> int:
     """How many cores this process may use. More threads than that would only wait for each other."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def checkpoint_name(runs: Sequence[PlannedRun]) -> str:
-    """The checkpoint file of a pack: the same for every attempt at the same runs."""
-    return f"checkpoints/{digest([run.run_id for run in runs])[:20]}.zip"
 
 
 def load_trainer(reference: str) -> Trainer:

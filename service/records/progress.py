@@ -28,10 +28,11 @@ class StudyStatus:
     uri: str
     state: StudyState  # "unreadable" in listings alone: `error` says why, and the numbers are empty
     planned: dict[str, int]  # runs by arm
-    done: dict[str, int]  # committed runs by arm, diverged and failed ones included
+    done: dict[str, int]  # runs by arm that have ended, diverged and failed ones included
     completed: int = 0
     diverged: int = 0
     failed: int = 0
+    uncommitted: int = 0  # runs among those done that are not in the ledger yet: they would be trained again
     lost: int = 0  # attempts lost to the infrastructure
     in_flight: int = 0  # runs
     actors: int = 0
@@ -51,7 +52,7 @@ class StudyStatus:
 
     @property
     def total_done(self) -> int:
-        """Committed runs of all arms."""
+        """Runs of all arms that have ended."""
         return sum(self.done.values())
 
     @property
@@ -74,14 +75,17 @@ class _Progress:
     """The content of ``progress.json``."""
 
     status: StudyStatus
-    in_flight: Attempts = field(default_factory=list)
+    in_flight: Attempts = field(default_factory=list)  # all that is at stake
+    ended: Attempts = field(default_factory=list)  # those of them that have ended and are not committed yet
 
 
-def write_progress(storage: Storage, status: StudyStatus, in_flight: Attempts, *, durable: bool) -> None:
-    """Write where the study stands, and which attempts would be lost if the driver died now."""
+def write_progress(
+    storage: Storage, status: StudyStatus, in_flight: Attempts, *, ended: Attempts | None = None, durable: bool
+) -> None:
+    """Write where the study stands, and which attempts would be lost if the driver died now; ``ended`` is of them."""
     # While it runs without indentation, which takes Python's slow encoder: a large cluster has many attempts in flight.
-    content = dumps_checked({"status": status.to_dict(), "in_flight": in_flight}, indent=1 if durable else None)
-    storage.write(PROGRESS, content, durable=durable)
+    content = {"status": status.to_dict(), "in_flight": in_flight, "ended": ended or []}
+    storage.write(PROGRESS, dumps_checked(content, indent=1 if durable else None), durable=durable)
 
 
 def read_in_flight(storage: Storage, study_hash: str) -> Attempts | None:
@@ -95,6 +99,14 @@ def read_in_flight(storage: Storage, study_hash: str) -> Attempts | None:
         return None
 
 
+def read_ended(storage: Storage, study_hash: str) -> set[tuple[str, int]]:
+    """Those of the attempts in flight that had ended and waited for their commit; none if nobody knows."""
+    try:
+        return set(_read(storage, study_hash).ended)
+    except (FileNotFoundError, DamagedFileError):
+        return set()
+
+
 def read_status(uri: str) -> StudyStatus:
     """Where a study stands, from any machine that sees its storage.
 
@@ -106,9 +118,18 @@ def read_status(uri: str) -> StudyStatus:
 
 
 def list_studies(root: str) -> list[StudyStatus]:
-    """The studies directly below ``root``. One that cannot be read has the state ``unreadable`` and says why."""
+    """The studies directly below ``root``. One that cannot be read has the state ``unreadable`` and says why.
+
+    Raises :class:`service.StudyError` if ``root`` is a file.
+    """
     storage = open_storage(root, tries=READER_TRIES)
-    return [found for name in storage.directories() if (found := _listed(storage.child(name), name)) is not None]
+    try:
+        names = storage.directories()
+    except StorageError as error:
+        if isinstance(error.__cause__, NotADirectoryError):
+            raise StudyError(f"{root}: is a file; give the directory, or the URI, that holds the studies") from None
+        raise
+    return [found for name in names if (found := _listed(storage.child(name), name)) is not None]
 
 
 def study_uri(root: str, name: str) -> str:

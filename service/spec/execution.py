@@ -41,6 +41,9 @@ class ExecutionConfig:
         between(1, 10**7),
         "seconds without a sign of life until an actor is replaced; longer where trainings need longer",
     ] = 300.0
+    load_timeout_s: Annotated[
+        float, between(1, 10**7), "seconds that the user's own modules and functions may take until they are given up"
+    ] = 300.0
     resource_timeout_s: Annotated[float, between(0, 10**7), "seconds to wait for a node that fits an actor"] = 0.0
 
     def __post_init__(self) -> None:

@@ -4,13 +4,42 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from trainers.errors import shortened
+from service.errors import SpecError
+from trainers.bounds import MOST_ENTRIES, UNPRINTABLE
+from trainers.errors import quoted, shortened
+
+DEEPEST = 64  # tables and lists in each other; a spec has five
+LARGEST_INTEGER = 10**40  # what is beyond it needs no check of its own limits, and might not even be printable
+MOST_LINES = 20
+
+
+def check_values(values: object, path: tuple[str, ...] = ()) -> None:
+    """Raise :class:`SpecError` for what JSON cannot hold, or what is nested without end, with the key that holds it."""
+    where = ".".join(path[:6])
+    if len(path) > DEEPEST:
+        raise SpecError(f"{where}: nested more than {DEEPEST} deep")
+    if isinstance(values, Mapping | list | tuple) and len(values) > MOST_ENTRIES:
+        raise SpecError(f"{f'{where}: ' if path else ''}has {len(values):,} entries: must be at most {MOST_ENTRIES:,}")
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            if not isinstance(key, str):
+                raise SpecError(f"{f'{where}: ' if path else ''}key {quoted(key)}: must be a string")
+            check_values(key, (*path, _shown(key)))
+            check_values(value, (*path, _shown(key)))
+    elif isinstance(values, list | tuple):
+        for number, value in enumerate(values):
+            check_values(value, (*path, str(number)))
+    elif isinstance(values, int) and abs(values) > LARGEST_INTEGER:
+        raise SpecError(f"{where} = {quoted(values)}: must be far smaller")
+    elif isinstance(values, str) and not values.isascii() and any("\ud800" <= letter <= "\udfff" for letter in values):
+        raise SpecError(f"{where} = {quoted(values)}: must be text (half of a surrogate pair is none)")
 
 
 def explain(error: ValidationError, spec: type) -> list[str]:
@@ -18,11 +47,9 @@ def explain(error: ValidationError, spec: type) -> list[str]:
     lines: dict[str, str] = {}
     for detail in error.errors():
         path = _path(detail)
-        where = ".".join(shortened(part) for part in path)
+        where = ".".join(map(_shown, path))
         wish = detail["msg"].removeprefix("Input should be ")
-        if detail["type"] == "json_invalid":  # what JSON cannot hold, such as half of a surrogate pair in a string
-            lines[where] = f"holds what is no text or number ({detail['ctx']['error']})"
-        elif detail["type"] == "unexpected_keyword_argument":
+        if detail["type"] == "unexpected_keyword_argument":
             lines[where] = f"{where}: unknown key; allowed: {', '.join(_keys(spec, path[:-1]))}"
         elif detail["type"] == "missing":
             lines[where] = f"{where}: missing"
@@ -32,7 +59,13 @@ def explain(error: ValidationError, spec: type) -> list[str]:
             lines[where] += f" or {wish}"
         else:
             lines[where] = f"{where} = {shortened(json.dumps(detail['input'], default=str))}: must be {wish}"
-    return list(lines.values())
+    found = list(lines.values())
+    return found if len(found) <= MOST_LINES else [*found[:MOST_LINES], f"and {len(found) - MOST_LINES:,} errors more"]
+
+
+def _shown(key: str) -> str:
+    """A key in a message: in one piece, and without what would move a terminal's cursor."""
+    return shortened(UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], key))
 
 
 def _path(detail: ErrorDetails) -> list[str]:
@@ -48,7 +81,7 @@ def _path(detail: ErrorDetails) -> list[str]:
 
 def _placed(message: str, path: list[str]) -> str:
     """A message of a table's own check, which names the outermost table alone, with the path to the table."""
-    tables = [shortened(part) for part in path if not part.isdigit()]
+    tables = [_shown(part) for part in path if not part.isdigit()]
     return ".".join(tables) + message.removeprefix(tables[0]) if tables else message
 
 

@@ -22,7 +22,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from service.errors import SpecError
 from service.spec.arms import ARMS, ArmName
 from service.spec.execution import ExecutionConfig
-from service.spec.messages import explain
+from service.spec.messages import check_values, explain
 from service.spec.names import BUILT_IN, check_custom_names
 from service.spec.toml_file import read_toml
 from trainers.bounds import MOST_SEED, MOST_STEPS, between, check, require
@@ -166,13 +166,12 @@ class StudySpec:
     def from_dict(values: Mapping[str, Any], where: str = "spec") -> StudySpec:
         """Check ``values``, structured as the TOML; raises :class:`SpecError` naming every bad key."""
         try:
+            check_values(values)
             text = json.dumps(_without_unnamed(values), default=str)
-        except (ValueError, TypeError, RecursionError) as error:  # cyclic, too deep, or with keys that are no strings
-            why = "nested too deep" if isinstance(error, RecursionError) else error
-            raise SpecError(f"{where}: is no spec ({why})") from None
-        try:
             # JSON mode: strict about types, yet a list is a tuple and 1 is a float.
             return _adapter().validate_json(text, strict=True)
+        except SpecError as error:
+            raise SpecError(f"{where}: {error}") from None
         except ValidationError as error:
             raise SpecError("\n".join(f"{where}: {line}" for line in explain(error, StudySpec))) from None
 

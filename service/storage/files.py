@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -15,12 +16,16 @@ import pyarrow as pa
 
 from service.errors import StorageError, StudyError
 from service.storage.backend import TEMPORARY, Backend, temporary
+from service.storage.limited import NoAnswerError, Operation
 from service.storage.local import LocalDirectory
 from service.storage.object_store import ObjectStore
 
 T = TypeVar("T")
 RetryListener = Callable[[str, OSError, float], None]  # what was tried, the error, the seconds until the next try
 TRIES, FIRST_DELAY_S = 7, 0.25
+LIMIT_S = 60.0  # for one try
+# What does not pass by itself, and is not tried again.
+PERMANENT = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 BACKENDS: dict[str, Callable[[str], Backend]] = {"": LocalDirectory, "file": LocalDirectory}  # by the URI's scheme
 
 
@@ -45,7 +50,12 @@ class Storage:
     """The files below one root: what :class:`service.storage.backend.Backend` offers, tried again, and more.
 
     Each operation is tried ``tries`` times, with delays that double from ``first_delay_s`` seconds; then it raises
-    :class:`service.errors.StorageError`. A file that is missing is a FileNotFoundError, at once.
+    :class:`service.errors.StorageError`. So it does at once where trying again is of no use (:data:`PERMANENT`). A file
+    that is missing is a FileNotFoundError, at once.
+
+    An operation that gives no answer for ``limit_s`` seconds counts as a try that has failed. It is not begun again as
+    long as it hangs, because what was written twice could end in the wrong order: the next try goes on waiting for it.
+    What is read from or written to an opened file is neither limited nor tried again.
     """
 
     def __init__(
@@ -54,9 +64,11 @@ class Storage:
         *,
         tries: int = TRIES,
         first_delay_s: float = FIRST_DELAY_S,
+        limit_s: float = LIMIT_S,
         on_retry: RetryListener = lambda what, error, delay: None,
     ) -> None:
         self._backend = backend
+        self._limit_s = limit_s
         self._tries, self._first_delay_s, self._on_retry = tries, first_delay_s, on_retry
         self.uri = backend.uri
         self.is_remote = backend.is_remote
@@ -65,11 +77,15 @@ class Storage:
     def retrying(self, *, tries: int | None = None, on_retry: RetryListener | None = None) -> Storage:
         """The same files with another number of tries, or with a listener that is told before something is retried."""
         tries, on_retry = tries or self._tries, on_retry or self._on_retry
-        return Storage(self._backend, tries=tries, first_delay_s=self._first_delay_s, on_retry=on_retry)
+        return Storage(
+            self._backend, tries=tries, first_delay_s=self._first_delay_s, limit_s=self._limit_s, on_retry=on_retry
+        )
 
     def child(self, name: str) -> Storage:
         """The files below the directory ``name``, without the listener."""
-        return Storage(self._backend.child(name), tries=self._tries, first_delay_s=self._first_delay_s)
+        return Storage(
+            self._backend.child(name), tries=self._tries, first_delay_s=self._first_delay_s, limit_s=self._limit_s
+        )
 
     def read(self, name: str) -> bytes:
         return self._retry(f"read {name}", lambda: self._backend.read(name))
@@ -100,9 +116,16 @@ class Storage:
             with self._retry(f"write {name}", lambda: self._backend.open_output(unfinished), is_new=True) as file:
                 yield file
             self.move(unfinished, name)
-        except BaseException:
+        except BaseException as error:
             with suppress(OSError):
                 self._backend.delete(unfinished)
+            # A full disk shows here, where writing is not tried again. Damaged input is an OSError without a number.
+            if (
+                isinstance(error, OSError)
+                and not isinstance(error, StorageError | FileNotFoundError)
+                and error.errno is not None
+            ):
+                raise StorageError(f"cannot write {name} in {self.uri}: {error}") from error
             raise
 
     def move(self, name: str, to: str) -> None:
@@ -135,16 +158,22 @@ class Storage:
 
     def _retry(self, what: str, operation: Callable[[], T], *, is_new: bool = False) -> T:
         """Where a new file is written, what is missing is its directory, which another process has just removed."""
-        tries = 0
+        tries, begun = 0, Operation(operation)
         while True:
             try:
-                return operation()
+                return begun.result(self._limit_s)
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and not is_new:
                     raise
+                if error.errno in PERMANENT:
+                    raise StorageError(f"cannot {what} in {self.uri}: {error}") from error
                 tries += 1
                 if tries == self._tries:
                     raise StorageError(f"cannot {what} in {self.uri} after {tries} tries: {error}") from error
+                if isinstance(error, NoAnswerError):
+                    self._on_retry(what, error, 0.0)
+                    continue
                 delay = self._first_delay_s * 2 ** (tries - 1) * random.uniform(0.75, 1.25)
                 self._on_retry(what, error, delay)
                 time.sleep(delay)
+                begun = Operation(operation)

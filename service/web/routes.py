@@ -7,6 +7,7 @@ and keeps nothing. A new endpoint is a case of :func:`_route` and, if it is a pa
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
@@ -18,6 +19,7 @@ from service.errors import StorageError, StudyError, StudyNotFoundError
 from service.records.events import Event, read_events
 from service.records.progress import StudyStatus, list_studies, read_status, study_uri
 from service.storage.files import open_storage
+from service.web.links import check_links
 from trainers.errors import shortened
 
 if TYPE_CHECKING:
@@ -44,7 +46,10 @@ class Answer:
 
 def respond(storage: str, path: str) -> Answer:
     """The answer to a request for ``path``, for the studies below ``storage``."""
-    parts = [unquote(part) for part in urlsplit(path).path.split("/") if part]
+    try:
+        parts = [unquote(part) for part in urlsplit(path).path.split("/") if part]
+    except ValueError as error:  # no URL, for example http://[
+        return _error(HTTPStatus.BAD_REQUEST, f"{shortened(path)}: is no path ({error})", as_json=False)
     as_json = parts[:1] == ["api"]
     try:
         answer = _route(storage, parts)
@@ -60,17 +65,34 @@ def respond(storage: str, path: str) -> Answer:
 def _route(storage: str, parts: list[str]) -> Answer | None:
     match parts:
         case []:
-            return _page("studies.html.j2", storage=storage, studies=list_studies(storage))
+            return _page("studies.html.j2", storage=storage, studies=_studies(storage))
         case ["studies", name]:
-            return _study_page(study_uri(storage, name))
+            return _study_page(_study_at(storage, name))
         case ["studies", name, "report.html"]:
-            report = open_storage(study_uri(storage, name)).read("report.html")
+            report = open_storage(_study_at(storage, name)).read("report.html")
             return Answer(content=report, content_type=HTML, content_policy=REPORT_POLICY)
         case ["api", "studies"]:
-            return _json([study.to_dict() for study in list_studies(storage)])
+            return _json([study.to_dict() for study in _studies(storage)])
         case ["api", "studies", name]:
-            return _json(read_status(study_uri(storage, name)).to_dict())
+            return _json(read_status(_study_at(storage, name)).to_dict())
     return None
+
+
+def _study_at(storage: str, name: str) -> str:
+    """Where the study ``name`` is; raises StudyNotFoundError where that leads out of the storage root."""
+    uri = study_uri(storage, name)
+    check_links(storage, name)
+    return uri
+
+
+def _studies(storage: str) -> list[StudyStatus]:
+    """The studies below the storage root, but for those that are links or hold some."""
+    found = []
+    for study in list_studies(storage):
+        with suppress(StudyNotFoundError):
+            check_links(storage, _directory(study))
+            found.append(study)
+    return found
 
 
 def _study_page(uri: str) -> Answer:
@@ -109,7 +131,12 @@ def _templates() -> Environment:
 
 def _page_of(status: StudyStatus) -> str:
     """The path of a study's page. It ends in the study's directory, which may have another name than the study."""
-    return f"/studies/{quote(status.uri.partition('?')[0].rstrip('/').rpartition('/')[2])}"
+    return f"/studies/{quote(_directory(status))}"
+
+
+def _directory(status: StudyStatus) -> str:
+    """The name of the directory that a study is in."""
+    return status.uri.partition("?")[0].rstrip("/").rpartition("/")[2]
 
 
 def _share(status: StudyStatus, arm: str | None = None) -> float:

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.study import Study, StudyError, load_study
+from analysis.files import StudyError
+from analysis.study import Study, load_study
 from tests.analysis.synthetic import write_study
 
 
@@ -79,7 +80,7 @@ def test_an_unreadable_shard_is_left_out_with_a_warning(tmp_path: Path) -> None:
     shard = directory / "ledger" / "runs" / "00002.parquet"
     lost = pq.read_metadata(shard).num_rows
     shard.write_bytes(shard.read_bytes()[:200])
-    with pytest.warns(UserWarning, match=r"00002.parquet is unreadable"):
+    with pytest.warns(UserWarning, match=r"00002.parquet is damaged"):
         study = load_study(directory)
     assert study.skipped == ("ledger/runs/00002.parquet",)
     assert len(study.runs) == whole - lost
@@ -170,7 +171,7 @@ def test_bad_input_is_named(study_dir: Path, tmp_path: Path) -> None:
         load_study(newer)
     (newer / "study.json").unlink()
     (newer / "runs.parquet").write_bytes((study_dir / "runs.parquet").read_bytes()[:-100])
-    with pytest.raises(StudyError, match=r"runs.parquet: not a readable Parquet file"):
+    with pytest.raises(StudyError, match=r"runs.parquet: is damaged"):
         load_study(newer)
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.benchmarks.measure import write
+from tests.soak.blows import BLOWS
 from tests.soak.report import report, soak
 
 
@@ -20,16 +21,19 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, help="what a later call goes on from; studies/soak-SEED by default")
     parser.add_argument("--anew", action="store_true", help="forget what earlier calls have left in the directory")
     parser.add_argument("--out", type=Path, help="the report; results/soak/seed-SEED.json by default")
+    names = [blow.kind for blow in BLOWS]
+    parser.add_argument("--only", action="append", choices=names, help="a kind of blows; may be given several times")
     arguments = parser.parse_args()
     if arguments.kills < 1:
         parser.error(f"--kills {arguments.kills}: must be at least 1")
     directory = (arguments.directory or Path("studies") / f"soak-{arguments.seed}").absolute()
     if arguments.anew:
         shutil.rmtree(directory, ignore_errors=True)
+    kinds = [blow for blow in BLOWS if blow.kind in (arguments.only or names)]
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        phases = soak(directory, arguments.kills, arguments.seed)
+        phases = soak(directory, arguments.kills, arguments.seed, kinds)
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)
         return 130

@@ -7,10 +7,9 @@ import random
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from service.spec.execution import ExecutionConfig
 from service.storage.lease import TTL_S
 from tests.soak.nodes import set_clock
 from tests.soak.places import DiskPlace, S3Place
@@ -180,13 +179,12 @@ def storage_fault(fault: str, shortest_s: float, longest_s: float) -> Callable[[
     return deal
 
 
-KNOWS_HUNG = any(field.name == "hung_after_s" for field in fields(ExecutionConfig))
 BOTH = (S3Place, DiskPlace)
 RETRIES = "the delay before the next try, which doubles"
 BLOWS = (
     Blow("actor SIGKILL", 22, BOTH, kill_actor, "the start of another actor's process (Ray, torch)"),
     Blow("actor SIGSTOP", 8, BOTH, stop_actor, "none: the actor goes on with its run"),
-    Blow("actor hung", 2 * KNOWS_HUNG, BOTH, hang_actor, "`hung_after_s`, then the start of another actor's process"),
+    Blow("actor hung", 3, BOTH, hang_actor, "`hung_after_s`, then the start of another actor's process"),
     Blow("node SIGKILL", 5, BOTH, kill_node, "Ray's health checks, then the start of a node and of an actor"),
     Blow(
         "node SIGSTOP",

@@ -14,7 +14,7 @@ from typing import Any
 from service import StudySpec, read_events
 from service.records.manifest import read_spec
 from tests.benchmarks.measure import machine
-from tests.soak.blows import BLOWS
+from tests.soak.blows import BLOWS, Blow
 from tests.soak.drivers import WORKS_ON
 from tests.soak.journal import Journal
 from tests.soak.places import DiskPlace, Place, S3Place
@@ -40,23 +40,21 @@ class Phase:
     missing: str = ""
 
 
-def soak(directory: Path, kills: int, seed: int) -> list[Phase]:
+def soak(directory: Path, kills: int, seed: int, kinds: Sequence[Blow] = BLOWS) -> list[Phase]:
     """Both phases; where no tmpfs can be mounted all blows fall on the first."""
+    on_s3 = S3Place(directory / "s3")
     disk = DiskPlace(directory / "disk")
     try:
         disk.start()
         disk.stop()
     except OSError as error:
-        return [
-            _phase(directory / "s3", S3Place(directory / "s3"), kills, seed),
-            _missing(directory / "disk", str(error)),
-        ]
+        return [_phase(directory / "s3", on_s3, kills, seed, kinds), _missing(directory / "disk", str(error))]
     on_disk = round(kills * ON_DISK)
-    phases = [_phase(directory / "s3", S3Place(directory / "s3"), kills - on_disk, seed)]
-    return [*phases, _phase(directory / "disk", disk, on_disk, seed)] if on_disk else phases
+    phases = [_phase(directory / "s3", on_s3, kills - on_disk, seed, kinds)]
+    return [*phases, _phase(directory / "disk", disk, on_disk, seed, kinds)] if on_disk else phases
 
 
-def _phase(directory: Path, place: Place, kills: int, seed: int) -> Phase:
+def _phase(directory: Path, place: Place, kills: int, seed: int, kinds: Sequence[Blow]) -> Phase:
     """Deal the blows that are left, wait for the study's end, and hold it against a calm run."""
     directory.mkdir(parents=True, exist_ok=True)
     journal = Journal(directory / "journal.jsonl")
@@ -66,7 +64,7 @@ def _phase(directory: Path, place: Place, kills: int, seed: int) -> Phase:
     completed = journal.notes("completed")
     if not completed or len(journal.blows()) < kills:
         journal.note("begun", configurations=spec.configurations)
-        with soaking(place, directory, spec, journal) as alive:
+        with soaking(place, directory, spec, journal, kinds) as alive:
             for number in range(len(journal.blows()), kills):
                 alive.deal(number, f"{seed}:{directory.name}")
                 if (number + 1) % SHOW_EVERY == 0:

@@ -69,6 +69,7 @@ class FaultyS3:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0) // 2)
             with suppress(OSError):
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            start("500 Internal Server Error", [])  # which nobody hears
             return []
         if method == "GET" and self._active("truncated_get", count=False):
             return self._truncated(environ, start)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from service import StudySpec
-from tests.soak.blows import BLOWS
+from tests.soak.blows import Blow
 from tests.soak.clients import Clients
 from tests.soak.drivers import Drivers, end_leftovers
 from tests.soak.journal import Journal
@@ -36,6 +36,7 @@ class Soak:
     drivers: Drivers
     clients: Clients
     journal: Journal
+    kinds: Sequence[Blow]
     held: set[int] = field(default_factory=set)  # actors that SIGSTOP holds
     _due: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
 
@@ -80,7 +81,7 @@ class Soak:
         self.wait(draw.uniform(*BETWEEN_S))
         if not self.wait(NOBODY_WORKS_S, lambda: bool(self.nodes.busy_actors())):
             raise RuntimeError(f"nobody works for {NOBODY_WORKS_S:.0f} s; the driver: {self.drivers.log()[-2000:]}")
-        possible = [blow for blow in BLOWS if isinstance(self.place, blow.places)]
+        possible = [blow for blow in self.kinds if isinstance(self.place, blow.places)]
         while True:
             blow = draw.choices(possible, [blow.weight for blow in possible])[0]
             at = time.time()
@@ -106,7 +107,7 @@ class Soak:
 
 
 @contextmanager
-def soaking(place: Place, directory: Path, spec: StudySpec, journal: Journal) -> Iterator[Soak]:
+def soaking(place: Place, directory: Path, spec: StudySpec, journal: Journal, kinds: Sequence[Blow]) -> Iterator[Soak]:
     """A cluster, the storage and a driver; all end with the block, and the storage keeps what it has."""
     os.environ[PACE] = PACE_S
     end_leftovers(directory)
@@ -114,7 +115,7 @@ def soaking(place: Place, directory: Path, spec: StudySpec, journal: Journal) ->
     try:
         nodes = Nodes(directory)
         drivers = Drivers(place, directory, nodes.address, spec, journal)
-        soak = Soak(place, nodes, drivers, Clients(place, directory, journal), journal)
+        soak = Soak(place, nodes, drivers, Clients(place, directory, journal), journal, kinds)
         try:
             yield soak
         finally:

@@ -27,6 +27,7 @@ def soak_spec(seed: int, configurations: int) -> StudySpec:
                 "checkpoint_every": 50,
                 "loss_retries": 100_000,
                 "failure_retries": 100,
+                "hung_after_s": 8.0,
                 "resource_timeout_s": 60.0,
             },
             "trainer": "tests.soak.paced:train",

@@ -3,7 +3,7 @@ import io
 
 from rich.console import Console
 
-from service.cli.display import live, progress_view, studies_table
+from service.cli.display import live, print_studies, progress_view
 from service.records.events import Event
 from service.records.progress import StudyStatus
 from tests.service.statuses import RUNNING
@@ -64,9 +64,8 @@ def test_markup_in_a_name_or_message_is_text() -> None:
 
 def test_the_table_of_studies_has_a_row_for_each() -> None:
     console = Console(file=io.StringIO(), width=160)
-    console.print(
-        studies_table([RUNNING, dataclasses.replace(COMPLETED, name="[red]x", updated_at="2026-01-02T03:04:05.6")])
-    )
+    other = dataclasses.replace(COMPLETED, name="[red]x", updated_at="2026-01-02T03:04:05.6")
+    print_studies(console, [RUNNING, other])
     rows = [line.split() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
     assert rows[1] == ["demo", "running", "60", "1,644", "1", "1", "48.0", "runs/min", "1", "h", "02", "min"]
     assert rows[2] == ["[red]x", "completed", "1,644", "1,644", "0", "0", "48.0", "runs/min", "2026-01-02", "03:04:05"]

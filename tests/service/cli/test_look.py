@@ -1,6 +1,7 @@
 """Looking at studies by their storage alone, while a driver runs in another thread and afterwards."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -119,3 +120,39 @@ def test_list_shows_a_damaged_study_among_the_others(
     assert told[3].startswith(f"{tmp_path}/b/{reason}")
     assert main(["status", str(tmp_path / "b")]) == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path}/b/{reason}")
+
+
+def test_a_file_is_no_root_of_studies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert main(["list", str(file)]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {file}: is a file; give the directory, or the URI, that holds the studies\n"
+    )
+
+
+def test_watching_ends_where_no_driver_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "toy"
+    run_toy(out, configurations=1)
+    progress = json.loads((out / "progress.json").read_text())
+    progress.pop("sha256", None)
+    progress["status"]["state"] = "running"  # and then it was killed
+    (out / "progress.json").write_text(json.dumps(progress))
+    assert main(["watch", str(out)]) == 1
+    told = capsys.readouterr()
+    assert told.out.startswith("toy: interrupted, 22/22 runs")
+    assert told.err == f"no driver runs, so nothing more happens; go on with:\n  t1t2 resume {out}\n"
+
+
+@pytest.mark.parametrize("words", [["--limit", "0"], ["--limit", "0", "--json"], ["--limit", "1", "--csv"]])
+def test_a_pipe_that_is_closed_early_is_no_failure(tmp_path: Path, words: list[str]) -> None:
+    """As in `t1t2 results STUDY | head`: exit code 0, and no word about it."""
+    run_toy(tmp_path / "toy", configurations=1)
+    command = [sys.executable, "-m", "service.cli", "results", str(tmp_path / "toy"), *words]
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, "")

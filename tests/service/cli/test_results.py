@@ -131,7 +131,7 @@ def test_an_unreadable_published_table(tmp_path: Path, capsys: pytest.CaptureFix
     table = tmp_path / "toy" / "runs.parquet"
     table.write_bytes(table.read_bytes()[:1000])
     error = refused(capsys, str(tmp_path / "toy"))
-    assert "runs.parquet: not a readable Parquet file" in error
+    assert "runs.parquet: is damaged" in error
     assert len(error.splitlines()) == 1
 
 

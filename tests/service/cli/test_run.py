@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
+from service import read_status
 from service.cli.app import main
+from service.executors.serial import SerialExecutor
+from service.storage.files import BACKENDS
+from tests.service.driver.full import FullDisk
 from tests.service.toy_studies import TOY, run_toy, toml
 
 
@@ -143,3 +147,26 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "file").write_text("")
     spec = write_spec(tmp_path / "spec.toml")
     assert str(tmp_path / "file") in fails(capsys, "run", str(spec), "--out", str(tmp_path / "file" / "study"))
+
+
+def test_a_disk_that_is_full_ends_the_command_with_what_is_safe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers are not what is tested here, so they are in this process."""
+    monkeypatch.setitem(BACKENDS, "full", lambda uri: FullDisk(uri.removeprefix("full://")))
+    monkeypatch.setattr(FullDisk, "room", 6)
+    monkeypatch.setattr("service.storage.files.FIRST_DELAY_S", 0.0)
+    monkeypatch.setattr("service.storage.files.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("service.driver.committer.LOCAL_ROWS", 20)
+    monkeypatch.setattr("service.executors.ray_actors.RayExecutor", lambda execution, address: SerialExecutor())
+    spec, out = write_spec(tmp_path / "spec.toml"), tmp_path / "out"
+    assert main(["run", str(spec), "--out", f"full://{out}"]) == 1
+    status = read_status(str(out))
+    error = capsys.readouterr().err
+    assert "No space left on device" in error
+    assert status.uncommitted > 0
+    assert (
+        f"{status.total_done - status.uncommitted} of {status.total_planned} runs are committed and safe; "
+        f"{status.uncommitted} had finished and were not yet committed, {status.in_flight} were in training: "
+        "these will be trained again; go on with:\n  t1t2 run"
+    ) in error

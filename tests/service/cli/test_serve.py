@@ -38,3 +38,21 @@ def test_it_says_where_it_serves_and_ctrl_c_is_its_good_end(
 @pytest.mark.parametrize("options", [["--host", "192.0.2.77", "--port", "0"], ["--port", "99999"]])
 def test_an_address_that_cannot_be_had_is_exit_code_2(tmp_path: Path, options: list[str]) -> None:
     assert main(["serve", str(tmp_path), *options]) == 2
+
+
+def test_a_directory_that_is_missing_is_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", str(tmp_path / "missing"), "--port", "0"]) == 2
+    assert "there is no such directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("address", "is_told"), [("0.0.0.0", True), ("192.168.1.5", True), ("127.0.0.1", False)])
+def test_other_machines_may_read_which_is_said(
+    address: str, is_told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Open(Interrupted):
+        server_address = (address, 8123)
+
+    monkeypatch.setattr("service.web.server.make_server", lambda *_: Open())
+    assert main(["serve", "here", "--host", address]) == 0
+    warning = f"warning: whoever reaches {address} may read everything below here: there is no password\n"
+    assert capsys.readouterr().err == (warning if is_told else "")

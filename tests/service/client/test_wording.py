@@ -4,7 +4,7 @@ import pytest
 
 from service.client.wording import duration, event_line, outcome_counts, pace_line, rate, status_line, time_left
 from service.records.events import Event
-from service.records.progress import StudyStatus
+from service.records.progress import StudyState, StudyStatus
 from tests.service.statuses import RUNNING
 
 
@@ -31,6 +31,21 @@ def test_the_time_left_is_empty_where_the_study_is_finished_and_a_dash_where_unk
 def test_lost_attempts_are_counted_where_there_are_any() -> None:
     assert outcome_counts(RUNNING) == {"completed": 58, "diverged": 1, "failed": 1, "attempts lost": 2}
     assert outcome_counts(dataclasses.replace(RUNNING, lost=0)) == {"completed": 58, "diverged": 1, "failed": 1}
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("running", "of them not yet committed"),
+        ("failed", "of them not committed"),
+        ("interrupted", "of them perhaps not committed"),
+    ],
+)
+def test_runs_that_are_not_committed_are_counted_where_there_are_any(state: StudyState, words: str) -> None:
+    status = dataclasses.replace(RUNNING, state=state, uncommitted=35)
+    assert outcome_counts(status)[words] == 35
+    assert f"35 {words}" in status_line(status)
+    assert "committed" not in status_line(RUNNING)
 
 
 def test_the_pace_says_what_is_known() -> None:

@@ -149,10 +149,8 @@ def test_a_storage_that_fails_leaves_a_resumable_study(calm: Path, tmp_path: Pat
                 (out / "ledger").write_text("")
             return super().wait(timeout_s)
 
-    events: list[str] = []
-    with pytest.raises(StorageError, match="after 2 tries"):
-        run_study(toy_spec(), storage, executor=Breaking(), on_event=lambda event: events.append(event.kind))
-    assert "storage_retry" in events
+    with pytest.raises(StorageError, match=r"^cannot write ledger/.*(Not a directory|File exists)"):
+        run_study(toy_spec(), storage, executor=Breaking())
     status = read_status(str(out))
     assert status.state == "failed"
     assert "StorageError" in str(status.error)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from service import StudyStatus, read_events, read_status, read_study, request, resume_study, run_study
+from service.errors import StorageError
 from service.executors.base import Lost, Notice, Outcome, Place, WorkerSetup
 from service.executors.serial import SerialExecutor
+from service.records.events import Event
+from service.storage.files import Storage
+from tests.service.driver.full import FullDisk
 from tests.service.studies import assert_complete, assert_same_results, run_serially, table, toy_spec
 
 
@@ -101,6 +107,62 @@ def test_failed_runs_that_wait_for_their_retry_are_not_counted_as_published(tmp_
     request(str(out), "retry")
     assert run_study(spec, out, executor=Cancelled()).state == "cancelled"
     assert read_study(str(out))["tables"]["runs"] == len(table(out)) == published - failed
+
+
+def test_a_full_disk_leaves_true_numbers_and_the_next_driver_says_what_it_trains_again(
+    calm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "toy"
+    monkeypatch.setattr(FullDisk, "room", 6)
+    monkeypatch.setattr("service.driver.committer.LOCAL_ROWS", 20)
+    shown: list[StudyStatus] = []
+    storage = Storage(FullDisk(str(out)), tries=2, first_delay_s=0.0)
+    told: list[str] = []
+    with pytest.raises(StorageError, match=r"after 2 tries: .*No space left on device"):
+        run_study(
+            toy_spec(),
+            storage,
+            executor=SerialExecutor(),
+            on_progress=shown.append,
+            on_event=lambda event: told.append(event.kind),
+        )
+    assert "storage_retry" in told
+    status = read_status(str(out))
+    committed = sum(len(pq.read_table(path)) for path in out.glob("ledger/runs/*.parquet"))
+    assert (status.state, status.total_done - status.uncommitted) == ("failed", committed)
+    assert committed > 0
+    assert status.uncommitted > 0
+    assert shown[-1] == dataclasses.replace(status, uri=shown[-1].uri), "the display shows the end as well"
+
+    events: list[Event] = []
+    assert run_serially(toy_spec(), out, on_event=events.append).state == "completed"
+    assert_same_results(out, calm)
+    (resumed,) = [event for event in events if event.kind == "resumed"]
+    assert resumed.message == (
+        f"{status.uncommitted} runs had finished and were not yet committed; {status.in_flight} were in training. "
+        "All of them are trained again"
+    )
+    lost = table(out, "attempts").query("outcome == 'lost'")
+    assert (lost["error"] == "the driver ended before the run was committed").sum() == status.uncommitted
+    assert len(lost) == status.uncommitted + status.in_flight
+
+
+def test_a_spec_with_fewer_configurations_removes_none_and_is_told_so(tmp_path: Path) -> None:
+    events: list[Event] = []
+    run_serially(toy_spec(configurations=3), tmp_path / "toy", on_event=events.append)
+    assert not [event for event in events if event.kind == "configurations_kept"]
+    status = run_serially(toy_spec(configurations=2), tmp_path / "toy", on_event=events.append)
+    assert status.planned["online"] == 6
+    assert [event.message for event in events if event.kind == "configurations_kept"] == [
+        "3, not the 2 of this spec: none is removed"
+    ]
+
+
+def test_a_driver_that_ended_cleanly_has_lost_nothing(tmp_path: Path) -> None:
+    events: list[Event] = []
+    assert run_serially(toy_spec(configurations=1), tmp_path / "toy").uncommitted == 0
+    run_serially(toy_spec(configurations=2), tmp_path / "toy", on_event=events.append)
+    assert [event.message for event in events if event.kind == "resumed"] == ["nothing was lost with the last driver"]
 
 
 def test_cancel_publishes_what_is_there_and_can_be_resumed(calm: Path, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from service.driver.rows import Batch
 from service.driver.scheduler import Scheduler
 from service.executors.base import Failed, Lost, Place, Task, WorkerSetup
-from service.executors.worker import Worker, checkpoint_name, job_of
+from service.executors.checkpoints import checkpoint_name
+from service.executors.worker import Worker, job_of
 from service.ledger.recovery import Recovered, RunState
 from service.records.events import Event, EventLog
 from service.spec.plan import make_plan

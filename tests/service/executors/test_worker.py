@@ -12,8 +12,9 @@ import torch
 
 from service import StudyError
 from service.executors.base import Failed, Finished, Trained, WorkerSetup
+from service.executors.checkpoints import checkpoint_name
 from service.executors.received import BadRecordError
-from service.executors.worker import Job, Worker, checkpoint_name, cores, job_of, load_trainer
+from service.executors.worker import Job, Worker, cores, job_of, load_trainer
 from tests.service.executors.conformance import tasks_of
 from tests.service.studies import toy_spec
 from tests.service.toy import train

@@ -14,6 +14,7 @@ from service.spec.execution import ExecutionConfig
 OTHERS: dict[str, Any] = {
     "actors": 3, "cpus_per_actor": 0.5, "gpus_per_actor": 0.25, "memory_per_actor_gib": 2.0, "runs_per_actor": 8,
     "checkpoint_every": 100, "loss_retries": 0, "failure_retries": 4, "resource_timeout_s": 60.0, "hung_after_s": 20.0,
+    "load_timeout_s": 30.0,
 }  # fmt: skip
 
 
@@ -48,6 +49,7 @@ def test_every_key_can_be_set_and_none_changes_the_hash() -> None:
         ("hung_after_s", 0.5, "at least 1 and at most"),
         ("failure_retries", -1, "at least 0"),
         ("resource_timeout_s", float("nan"), "finite"),
+        ("load_timeout_s", 0.0, "at least 1"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_allowed(key: str, value: float, allowed: str) -> None:

@@ -1,16 +1,21 @@
 import json
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 
 from service.cli.app import main
+from service.web.server import _answer, make_server
 from tests.service.toy_studies import run_toy
 
 ROOT = Path(__file__).parents[3]
@@ -117,3 +122,60 @@ def test_an_address_that_is_taken(url: str, storage: Path, capsys: pytest.Captur
     assert main(["serve", str(storage), "--port", port]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: --host 127.0.0.1 --port {port}: must be a free address of this machine (")
+
+
+def talk(address: tuple[str, int], request: bytes, seconds: float = 30.0) -> bytes:
+    """What a server says to these bytes until it closes the connection."""
+    with socket.create_connection(address, timeout=seconds) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize(
+    ("request_line", "codes"),
+    [
+        (b"GET http://[ HTTP/1.0", {400}),
+        (b"GET /studies/fine%00 HTTP/1.0", {400}),
+        (b"GET /studies/fine%2f..%2f..%2fsecret.txt HTTP/1.0", {400}),
+        (b"GET /studies/../../secret.txt HTTP/1.0", {404}),
+        (b"GET /%ff%fe/%c0%ae HTTP/1.0", {404}),
+        (b"GET /studies/\xff\x00 HTTP/1.0", {400}),
+        (b"GET /" + b"a" * 60_000 + b" HTTP/1.0", {404}),
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.0", {414}),
+        (b"GET /" + b"/a" * 20_000 + b" HTTP/1.0", {404}),
+        (b"\x00\x01\x02", {400}),
+        (b"GET", {400}),
+        (b"GET / HTTP/9.9", {505}),
+        (b"GET / HTTP/1.0\r\n" + b"a: b\r\n" * 200, {431}),
+    ],
+)  # the fixture's end says that nothing was printed: no traceback
+def test_malformed_requests_are_told_so(url: str, request_line: bytes, codes: set[int]) -> None:
+    host, _, port = url.removeprefix("http://").partition(":")
+    answer = talk((host, int(port)), request_line + b"\r\n\r\n")
+    codes_found = {int(word) for word in answer[:400].split() if len(word) == 3 and word.isdigit()}
+    assert codes_found & codes
+    assert b"secret\n" not in answer
+    assert b"Traceback" not in answer
+
+
+@pytest.mark.parametrize("limits", [{"silence_s": 0.3}, {"request_s": 0.3}])
+def test_a_connection_that_says_nothing_is_closed(storage: Path, limits: dict[str, float]) -> None:
+    with make_server(str(storage), "127.0.0.1", 0, **limits) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            start = time.monotonic()
+            assert talk(server.server_address[:2], b"GET / HT") == b""  # type: ignore[arg-type]
+            assert time.monotonic() - start < 20
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_page_that_cannot_be_made_is_no_traceback(
+    storage: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("service.web.server.respond", lambda *_: 1 / 0)
+    answer = _answer(str(storage), "/here")
+    assert answer.status == HTTPStatus.INTERNAL_SERVER_ERROR
+    assert caplog.messages == ["/here: ZeroDivisionError: division by zero"]
