@@ -141,7 +141,7 @@ class Ledger:
                 is_small = stream.size() <= IN_MEMORY
                 parquet = opened_whole(pa.BufferReader(self.storage.read(file.path)) if is_small else stream, where)
             check_version(parquet.schema_arrow, where)
-            _check_origin(parquet.schema_arrow, self._schema(file), where)
+            check_origin(parquet.schema_arrow, self.plan.spec.hash, file, where)
             try:
                 yield parquet
             except (StorageError, DamagedFileError):
@@ -197,10 +197,15 @@ def _shard_name(keys: Sequence[str], level: int = 0) -> str:
     return f"{level}-{digest(sorted(keys))[:16]}.parquet"
 
 
-def _check_origin(found: pa.Schema, expected: pa.Schema, where: str) -> None:
-    """Raise DamagedFileError for a file that another study wrote, or that belongs at another place of this one."""
+def check_origin(found: pa.Schema, study_hash: str | None, file: TableFile, where: str) -> None:
+    """Raise DamagedFileError for a file that another study wrote, or that belongs at another place of this one.
+
+    Files from before there were checksums do not say where they belong.
+    """
     if not is_checksummed(found):
         return
-    for key, what in ((STUDY_KEY, "it belongs to another study, with the hash"), (FILE_KEY, "it was written as")):
-        if found.metadata.get(key) != expected.metadata[key]:
-            raise DamagedFileError(where, f"{what} {found.metadata.get(key, b'').decode(errors='replace')}")
+    study, path = (found.metadata.get(key, b"").decode(errors="replace") for key in (STUDY_KEY, FILE_KEY))
+    if study_hash not in (None, study):
+        raise DamagedFileError(where, f"it belongs to another study, with the hash {study}")
+    if path != file.path:
+        raise DamagedFileError(where, f"it was written as {path}")

@@ -92,10 +92,10 @@ def read_events(uri: str, last_segments: int = 0) -> Iterator[Event]:
             content = storage.read(path)
         except FileNotFoundError:  # taken away meanwhile
             continue
-        yield from _segment_events(content, path, study_hash)
+        yield from segment_events(content, path, study_hash)
 
 
-def _segment_events(content: bytes, path: str, study_hash: str | None) -> Iterator[Event]:
+def segment_events(content: bytes, path: str, study_hash: str | None) -> Iterator[Event]:
     """The events of one file, and at its end one that tells what is wrong with it, if anything is."""
     events: list[Event] = []
     damaged = 0

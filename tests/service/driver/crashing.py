@@ -1,4 +1,4 @@
-"""A directory whose process dies at a chosen write, as a kill would end it: nothing is written afterwards."""
+"""Drivers that die: at a chosen write, as a kill would end them: nothing is written afterwards; or between tasks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Literal
 
 import pyarrow as pa
 
+from service.executors.base import Outcome
+from service.executors.serial import SerialExecutor
 from service.storage.backend import temporary
 from service.storage.local import LocalDirectory
 
@@ -15,6 +17,20 @@ Moment = Literal["before", "within", "after"]
 
 class Crash(BaseException):
     """Not an Exception, as a kill is none: nothing may handle it."""
+
+
+class CrashingExecutor(SerialExecutor):
+    """Ends the driver abruptly after some tasks."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.left = after
+
+    def wait(self, timeout_s: float) -> list[Outcome]:
+        if self.left == 0:
+            raise Crash
+        self.left -= 1
+        return super().wait(timeout_s)
 
 
 class CrashingDirectory(LocalDirectory):

@@ -16,22 +16,8 @@ from service.ledger.publish import Published, write_sorted
 from service.ledger.schema import SCHEMA_VERSION
 from service.ledger.shards import Ledger
 from service.storage.files import open_storage
-from tests.service.driver.crashing import Crash
+from tests.service.driver.crashing import Crash, CrashingExecutor
 from tests.service.studies import assert_same_results, run_serially, table, toy_spec
-
-
-class CrashingExecutor(SerialExecutor):
-    """Ends the driver abruptly after some tasks."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self.left = after
-
-    def wait(self, timeout_s: float) -> list[Outcome]:
-        if self.left == 0:
-            raise Crash
-        self.left -= 1
-        return super().wait(timeout_s)
 
 
 @pytest.mark.parametrize("after", [0, 1, 7, 20, 41])

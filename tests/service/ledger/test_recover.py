@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow.parquet as pq
 import pytest
 
-from service.errors import NewerSchemaError, StorageError
+from service.errors import DamagedFileError, NewerSchemaError, StorageError
 from service.ledger.publish import publish
 from service.ledger.recovery import STATUSES, recover
 from service.ledger.shards import Ledger, TableFile
@@ -183,3 +183,45 @@ def test_a_storage_that_fails_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(StorageError, match="the network is down"):
             recover(ledger)
     assert (recover(ledger).set_aside, online(ledger)) == ([], [COMPLETED, PENDING, PENDING])
+
+
+def test_shards_in_each_others_places_are_set_aside() -> None:
+    ledger = toy_ledger()
+    for slot in range(2):
+        commit(ledger, run(ledger.plan, "online", slot))
+    first, second = (file.path for file in ledger.shards("runs"))
+    contents = ledger.storage.read(first), ledger.storage.read(second)
+    ledger.storage.write(first, contents[1])
+    ledger.storage.write(second, contents[0])
+    assert len(recover(ledger).set_aside) == 4
+    assert online(ledger) == [PENDING, PENDING, PENDING]
+
+
+def test_attempts_that_were_set_aside_are_told_by_the_rows_of_their_runs() -> None:
+    ledger = toy_ledger()
+    commit(ledger, run(ledger.plan, "online", 0) | {"attempt": 3})
+    commit(ledger, run(ledger.plan, "online", 1, status="failed") | {"attempt": 1, "error": "it broke"})
+    shard = next(
+        file for file in ledger.shards("attempts") if "online/0/1" in str(ledger.read(file)["run_id"].to_pylist())
+    )
+    ledger.storage.write(shard.path, b"")
+    assert recover(ledger).set_aside == [shard.path]
+    found = {row["run_id"]: (row["attempt"], row["outcome"], row["error"]) for row in rows(ledger, "attempts")}
+    assert found["online/0/1"] == (1, "failed", "it broke")
+    assert len(found) == 2
+    assert recover(ledger).set_aside == []
+
+
+def test_a_damaged_shard_is_never_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.ledger.shards.FAN_IN", 2)
+    ledger = toy_ledger()
+    for slot in range(2):
+        commit(ledger, run(ledger.plan, "online", slot))
+    shard = ledger.shards("trajectories")[0]
+    content = bytearray(ledger.storage.read(shard.path))
+    content[len(content) // 3] ^= 1
+    ledger.storage.write(shard.path, bytes(content))
+    with pytest.raises(DamagedFileError, match=shard.shard):
+        ledger.compact()
+    assert len(recover(ledger).set_aside) == 2
+    assert sorted(online(ledger)) == [PENDING, PENDING, COMPLETED]
