@@ -154,7 +154,8 @@ def _status(storage: Storage) -> StudyStatus:
     except FileNotFoundError:
         if manifest.provenance is None or is_held(storage):  # created, and no driver has reported yet
             return _begun(storage, manifest)
-        return _status_without_progress(storage, manifest, DamagedFileError(f"{storage.uri}/{PROGRESS}", "is missing"))
+        missing = DamagedFileError(f"{storage.uri}/{PROGRESS}", "it is missing")
+        return _status_without_progress(storage, manifest, missing)
     except DamagedFileError as error:
         return _status_without_progress(storage, manifest, error)
     status = dataclasses.replace(progress.status, uri=storage.uri)  # a study may have been moved

@@ -111,6 +111,11 @@ def test_without_progress_the_ledger_tells_how_far_a_study_is(tmp_path: Path) ->
     same = ("state", "done", "planned", "completed", "diverged", "failed", "name", "study_hash")
     assert [getattr(status, name) for name in same] == [getattr(before, name) for name in same]
     assert status.failed > 0 < status.diverged
+    storage.delete(PROGRESS)
+    assert read_status(storage.uri) == dataclasses.replace(
+        status, error=str(status.error).replace("it is empty", "it is missing")
+    )
+    storage.write(PROGRESS, b"")
     lease = Lease(storage)
     lease.acquire()
     try:
