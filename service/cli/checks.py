@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -91,7 +91,7 @@ print(json.dumps({"version": torch.__version__, "built_for": torch.version.cuda,
 
 def check_torch() -> Check:
     """Does torch compute, and does it see the GPUs that the machine has?"""
-    answer = _probe(TORCH_PROBE)
+    answer = probe(TORCH_PROBE)
     if isinstance(answer, str):
         repair = "pip install -c constraints.txt torch (the CPU build where there is no GPU)"
         return Check("torch", "failed", answer, repair)
@@ -129,7 +129,7 @@ def check_ray() -> Check:
     # Unix socket paths end at 107 bytes: a short directory, whatever TMPDIR is.
     with tempfile.TemporaryDirectory(prefix="t1t2-", dir="/tmp" if os.path.isdir("/tmp") else None) as temp:
         used = token or secrets.token_hex(20)
-        answer = _probe(RAY_PROBE, T1T2_RAY_TEMP=temp, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=used)
+        answer = probe(RAY_PROBE, T1T2_RAY_TEMP=temp, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=used)
     if isinstance(answer, str):
         return Check("ray", "failed", answer, "pip install -c constraints.txt 'ray[default]'; free memory and /dev/shm")
     where = "your token" if token else "a token made for the check"
@@ -166,7 +166,7 @@ print(json.dumps({"sizes": [len(split.t1_y), len(split.t2_y), len(split.test_y)]
 
 def check_data(name: str, data: dict[str, object]) -> Check:
     """Can this data set be read and split? ``data`` holds the settings of :class:`trainers.config.DataConfig`."""
-    answer = _probe(DATA_PROBE, json.dumps(data))
+    answer = probe(DATA_PROBE, json.dumps(data))
     if isinstance(answer, str):
         repair = "set data.root to a directory that holds the files, or choose data.name = 'digits'"
         return Check(name, "failed", answer, repair)
@@ -187,7 +187,7 @@ print(json.dumps({"status": result.status, "t2_loss": result.t2_loss, "moved": r
 
 def check_training() -> Check:
     """Does a tiny online training run, and do its hyperparameters move?"""
-    answer = _probe(TRAINING_PROBE)
+    answer = probe(TRAINING_PROBE)
     repair = "run the tests (`make test`) and report what they say"
     if isinstance(answer, str):
         return Check("training", "failed", answer, repair)
@@ -196,7 +196,7 @@ def check_training() -> Check:
     return Check("training", "ok", found) if good else Check("training", "failed", found, repair)
 
 
-def _probe(program: str, *arguments: str, **environment: str) -> dict[str, Any] | str:
+def probe(program: str, *arguments: str, **environment: str) -> dict[str, Any] | str:
     """Run a program that prints one JSON object last; its answer, or why there is none in one line."""
     command = [sys.executable, "-c", program, *arguments]
     try:
@@ -212,11 +212,10 @@ def _probe(program: str, *arguments: str, **environment: str) -> dict[str, Any] 
     return answer
 
 
-def examine(out: Path, data_sets: Sequence[tuple[str, dict[str, object]]]) -> Iterator[Check]:
+def examine(out: Path) -> Iterator[Check]:
     """All checks, one after the other, as they are done."""
     checks: list[Callable[[], Check]] = [check_python, check_packages, check_torch, check_ray, lambda: check_disk(out)]
     for check in checks:
         yield check()
-    for name, data in data_sets:
-        yield check_data(name, data)
+    yield check_data("data", {"name": "digits"})
     yield check_training()

@@ -58,6 +58,12 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
+def find_users_modules() -> None:
+    """Let the user's own trainers, models and data sets be found where the command is given, by Ray's workers too."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
 def study_at(text: str) -> str:
     """The directory or URI that the user means: as given, or the study of that name below ``studies``."""
     is_name = "/" not in text and "\\" not in text and text not in (".", "..")

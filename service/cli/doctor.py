@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from service.cli.console import FAILED, STUDIES, JsonOption, console, example, print_doubts, print_json
+from service.cli.console import (
+    FAILED,
+    STUDIES,
+    JsonOption,
+    console,
+    example,
+    find_users_modules,
+    print_doubts,
+    print_json,
+)
 
 MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[bold red]failed[/]"}
 
@@ -17,26 +27,31 @@ commands = typer.Typer()
 
 @commands.command(epilog=example("t1t2 doctor --spec deploy/studies/quickstart.toml"))
 def doctor(
-    spec: Annotated[Path | None, typer.Option(metavar="SPEC", help="Check the data set of this spec, too.")] = None,
+    spec: Annotated[
+        Path | None, typer.Option(metavar="SPEC", help="Check that the study of this spec can begin here, too.")
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where studies are to be written.")] = Path(STUDIES),
     as_json: JsonOption = False,
 ) -> None:
     """Check that everything a study needs works here.
 
     Python, packages, torch and GPUs, Ray, disk, data sets and a tiny training; says how to repair what does not work.
+    Of a spec, its modules and functions are tried, and its grid, its data and what its actors ask for are looked at.
     """
     from service.cli.checks import examine
 
-    data_sets: list[tuple[str, dict[str, object]]] = [("data", {"name": "digits"})]
+    examined = [examine(out)]
     if spec is not None:
+        from service.cli.spec_checks import examine_spec
         from service.spec.study_spec import load_spec
 
+        find_users_modules()
         study = load_spec(spec)
         print_doubts(study)
-        data_sets.append(("data of the spec", dataclasses.asdict(study.data)))
+        examined.append(examine_spec(study))
     screen = console()
     checks = []
-    for check in examine(out, data_sets):
+    for check in chain(*examined):
         checks.append(check)
         if not as_json:
             screen.print(f"{MARKS[check.status]:<8} ", end="")

@@ -20,6 +20,7 @@ from service.cli.console import (
     StudyArgument,
     console,
     example,
+    find_users_modules,
     print_doubts,
     print_error,
     print_json,
@@ -132,8 +133,7 @@ def _drive(spec: StudySpec, uri: str, again: str, screen: Console) -> StudyStatu
     from service.cli.display import live
     from service.driver.run import run_study
 
-    if os.getcwd() not in sys.path:  # the user's own trainers, models and data sets; Ray hands the path to its workers
-        sys.path.append(os.getcwd())
+    find_users_modules()
     try:
         with live(screen) as (show, on_event):
 

@@ -73,8 +73,8 @@ def test_a_token_file_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_probe_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert checks._probe("print('chatter'); print('{\"a\": 1}')") == {"a": 1}
-    assert checks._probe("import no_such_module") == "ModuleNotFoundError: No module named 'no_such_module'"
-    assert checks._probe("import os, signal; os.kill(os.getpid(), signal.SIGKILL)") == "ended with code -9"
+    assert checks.probe("print('chatter'); print('{\"a\": 1}')") == {"a": 1}
+    assert checks.probe("import no_such_module") == "ModuleNotFoundError: No module named 'no_such_module'"
+    assert checks.probe("import os, signal; os.kill(os.getpid(), signal.SIGKILL)") == "ended with code -9"
     monkeypatch.setattr(checks, "PROBE_LIMIT_S", 0.5)
-    assert checks._probe("import time; time.sleep(600)") == "no answer within 0 s"
+    assert checks.probe("import time; time.sleep(600)") == "no answer within 0 s"

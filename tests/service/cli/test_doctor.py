@@ -49,3 +49,11 @@ def test_the_command_checks_everything(tmp_path: Path, capsys: pytest.CaptureFix
     out = capsys.readouterr().out
     assert "data of the spec: data.root = '/no/such/directory'" in out
     assert "repair: set data.root" in out
+    assert "actors of the spec: " in out
+
+
+def test_a_spec_that_is_none_is_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = tmp_path / "spec.toml"
+    spec.write_text('name = "x"\narms = ["nope"]\n')
+    assert main(["doctor", "--spec", str(spec)]) == 2
+    assert '= "nope": must be' in capsys.readouterr().err
