@@ -23,6 +23,10 @@ class StudyBusyError(StudyError):
     """Another driver is running this study."""
 
 
+class TakenOverError(StudyBusyError):
+    """Another driver has taken over the study that this one was running, which it thought dead."""
+
+
 class StudyNotFoundError(StudyError):
     """There is no study at this place."""
 
@@ -44,6 +48,10 @@ class DamagedFileError(StudyError):
 
 class ResourceError(StudyError):
     """An actor asks for resources that no node of the cluster has."""
+
+
+class FileChangedError(Exception):
+    """A file was not replaced, because it is not the version any more that it was to replace."""
 
 
 class StorageError(OSError):

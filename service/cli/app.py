@@ -1,7 +1,7 @@
 """The command line ``t1t2``: its families of commands, and what becomes of their errors.
 
-Exit codes: 0, 1 (something failed), 2 (bad input), 130 (interrupted). Ray, torch, pandas, rich and the analysis are
-imported by the commands that need them, so that ``t1t2 --help`` and ``t1t2 status`` answer at once.
+Exit codes: 0, 1 (something failed), 2 (bad input), 3 (taken over), 130 (interrupted). Ray, torch, pandas, rich and the
+analysis are imported by the commands that need them, so that ``t1t2 --help`` and ``t1t2 status`` answer at once.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Annotated, Any
 import typer
 
 from service.cli import doctor, fetch, look, results, run, serve, steer, submit, verify
-from service.cli.console import BAD_INPUT, FAILED, INTERRUPTED, print_error, with_short_words
-from service.errors import StorageError, StudyError
+from service.cli.console import BAD_INPUT, FAILED, INTERRUPTED, TAKEN_OVER, print_error, with_short_words
+from service.errors import StorageError, StudyError, TakenOverError
 
 UsageError: Any = typer.BadParameter.__base__  # a wrong command line; Typer exports no name for it
 # The order of ``t1t2 --help``, and of the table in README.md.
@@ -38,7 +38,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    epilog="\b\nExit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.\nStart here:\n"
+    epilog="\b\nExit codes: 0 done, 1 failed, 2 bad input, 3 taken over by another driver, 130 interrupted.\n"
+    "Start here:\n"
     "  t1t2 run deploy/studies/quickstart.toml",
 )
 
@@ -73,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show(message)
         sys.stderr.write(with_short_words(message.getvalue()))
         return BAD_INPUT
+    except TakenOverError as error:
+        print_error(error)
+        return TAKEN_OVER
     except StudyError as error:
         print_error(error)
         return BAD_INPUT

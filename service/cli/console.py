@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from service.spec.study_spec import StudySpec
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+FAILED, BAD_INPUT, TAKEN_OVER, INTERRUPTED = 1, 2, 3, 130
 STUDIES = "studies"  # the storage root where none is named
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The study's spec, a TOML file.")]

@@ -21,7 +21,7 @@ from service.records.requests import request
 from service.spec.fits import check_reserved
 from service.spec.plan import make_plan
 from service.storage.files import open_storage
-from service.storage.lease import LEASE
+from service.storage.lease_record import CLAIMS, LEASE
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -101,7 +101,8 @@ def discard_study(uri: str, keep: Path | None = None) -> None:
     """
     storage = open_storage(uri)
     discard_untrained(storage)
-    storage.delete(LEASE)
+    for name in (LEASE, *storage.files(CLAIMS)):
+        storage.delete(name)
     storage.remove_empty(keep)
 
 

@@ -16,7 +16,7 @@ from service.records.manifest import MANIFEST, Manifest
 from service.records.progress import PROGRESS
 from service.storage.checked_json import CHECKSUM, loads_checked
 from service.storage.files import Storage, open_storage
-from service.storage.lease import LEASE
+from service.storage.lease_record import LEASE
 
 Verdict = Literal["sound", "damaged", "not checksummed"]
 

@@ -12,7 +12,7 @@ from service.driver.committer import Committer
 from service.driver.meter import Meter
 from service.driver.rows import attempt_row
 from service.driver.scheduler import Scheduler, about
-from service.errors import StudyBusyError, StudyError
+from service.errors import StudyError
 from service.executors.base import Executor, Failed, Finished, Lost, Outcome, Place, Task
 from service.executors.received import unsound
 from service.ledger.recovery import Recovered, RunState, recover
@@ -164,10 +164,7 @@ class Driver:
     def _tick(self) -> None:
         self._last_tick = time.monotonic()
         if self._lease.taken_by:
-            raise StudyBusyError(
-                f"{self._ledger.storage.uri}: the driver {self._lease.taken_by} has taken this study "
-                "over, because this one gave no sign of life for too long"
-            )
+            self._lease.check()
         self._meter.tick(self._executor.workers())
         for request in self._requests():
             self._obey(request)

@@ -14,7 +14,7 @@ from typing import Any
 from service.driver.discard import discard_untrained
 from service.driver.driver import Driver, log_damaged_shards
 from service.driver.rehearsal import refuse_main, rehearse
-from service.errors import SpecError, StudyBusyError, StudyError
+from service.errors import SpecError, StudyBusyError, StudyError, TakenOverError
 from service.executors.base import Executor, WorkerSetup
 from service.executors.worker import load_trainer
 from service.ledger.publish import discard_shards, discard_tables, is_published, publish
@@ -30,6 +30,7 @@ from service.spec.plan import Plan, make_plan
 from service.spec.study_spec import StudySpec
 from service.storage.files import Storage, open_storage
 from service.storage.lease import Lease
+from service.storage.lease_record import LEASE
 from trainers.config import ConfigError
 
 FIRST_TRIES = 3  # a place that cannot be written at all is soon known
@@ -81,7 +82,8 @@ def run_study(
         from service.executors.ray_actors import RayExecutor
 
         executor = RayExecutor(spec.execution, address)
-    watched = storage.retrying(
+    lease = Lease(storage.retrying(tries=FIRST_TRIES))
+    watched = storage.fenced(lease.check).retrying(
         on_retry=lambda what, error, wait: log.add("storage_retry", f"{what}: {error}", {"wait_s": wait})
     )
     log = EventLog(watched, on_event, study_hash=spec.hash)
@@ -90,13 +92,13 @@ def run_study(
     for why in rebuilt:
         log.add("study_json_rebuilt", why)
     session = _Session(manifest, Ledger(watched, plan), executor, log, on_progress)
-    with _leased(storage) as (lease, dead):
+    with _leased(storage, lease) as dead:
         try:
             return session.run(lease, dead, here)
         except StudyError as error:
             if stored is None and not isinstance(error, StudyBusyError):
                 with suppress(StudyError):  # something has been trained, and is kept
-                    discard_untrained(storage)
+                    discard_untrained(watched)
             raise
         finally:
             executor.close()
@@ -133,6 +135,7 @@ class _Session:
     def run(self, lease: Lease, dead: str | None, here: dict[str, Any]) -> StudyStatus:
         """Drive the study to its end. ``dead`` is the driver before, if it died; ``here`` is this one's provenance."""
         plan, storage = self.ledger.plan, self.ledger.storage
+        self.ledger.begin(lease.number)
         if not self.manifest.tables:
             discard_tables(self.ledger)
         self.log.add(
@@ -152,7 +155,7 @@ class _Session:
         )
         self.driver.take_standing_requests()
         if not self.driver.finished():
-            self.executor.start(_setup(self.driver.plan.spec, storage.uri, self.manifest), self.log.add)
+            self.executor.start(_setup(self.driver.plan.spec, storage.uri, self.manifest, lease.number), self.log.add)
         self.manifest.save(storage)
         return self._drive()
 
@@ -176,7 +179,7 @@ class _Session:
             raise
         finally:
             status = self.driver.status(state, error)
-            with suppress(OSError) if error else nullcontext():
+            with suppress(OSError, TakenOverError) if error else nullcontext():
                 storage = self.ledger.storage
                 last = storage.retrying(tries=1) if error else storage  # it may be what has failed
                 write_progress(last, status, self.driver.at_stake(), ended=self.driver.uncommitted(), durable=True)
@@ -195,13 +198,14 @@ class _Session:
         self.log.add("published", "", dict(self.manifest.tables or {}))
 
 
-def _setup(spec: StudySpec, uri: str, manifest: Manifest) -> WorkerSetup:
+def _setup(spec: StudySpec, uri: str, manifest: Manifest, lease: int) -> WorkerSetup:
     execution = spec.execution
     return WorkerSetup(
         configs=spec.train_configs(),
         trainer=spec.trainer,
         data_hash=(manifest.provenance or {})["data_hash"],
         storage=uri,
+        lease=lease,
         checkpoint_every=execution.checkpoint_every,
         threads=(manifest.provenance or {})["threads"],
         device="cuda" if execution.gpus_per_actor > 0 else "cpu",
@@ -209,10 +213,9 @@ def _setup(spec: StudySpec, uri: str, manifest: Manifest) -> WorkerSetup:
 
 
 @contextmanager
-def _leased(storage: Storage) -> Iterator[tuple[Lease, str | None]]:
-    """Hold the study's lease; leave no trace of a study that never began."""
+def _leased(storage: Storage, lease: Lease) -> Iterator[str | None]:
+    """Hold the study's lease; leave no trace of a study that never began. Gives the driver before, if it died."""
     before = storage.nearest_directory()
-    lease = Lease(storage.retrying(tries=FIRST_TRIES))
     try:
         dead = lease.acquire()
     except OSError as error:
@@ -220,9 +223,12 @@ def _leased(storage: Storage) -> Iterator[tuple[Lease, str | None]]:
             f"{storage.uri}: cannot be written ({error.__cause__ or error}); give a place where you may write"
         ) from None
     try:
-        yield lease, dead
+        yield dead
     finally:
-        lease.release()
+        never_began = False
+        with suppress(OSError):
+            never_began = not set(storage.files("")) - {LEASE} and not storage.files("ledger/runs")
+        lease.release(forget=never_began)
         storage.remove_empty(keep=before)
 
 

@@ -21,6 +21,7 @@ class WorkerSetup:
     trainer: str = "t1t2"
     data_hash: str | None = None  # of the study's data; None: not checked
     storage: str | None = None  # where checkpoints are kept
+    lease: int = 0  # the number of the driver's lease: once there is a higher one, no checkpoint is kept; 0: any time
     checkpoint_every: int | None = None  # inner steps
     threads: int | None = None
     device: str = "cpu"

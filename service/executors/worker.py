@@ -14,7 +14,8 @@ from service.executors.base import Failed, Finished, Place, Task, Trained, Worke
 from service.executors.checkpoints import checkpoint_name, packed, unpacked
 from service.executors.received import Received, reason
 from service.spec.plan import PlannedRun
-from service.storage.files import open_storage
+from service.storage.files import Storage, open_storage
+from service.storage.lease_record import check_number
 from trainers.config import ConfigError
 from trainers.references import resolve
 
@@ -65,7 +66,7 @@ class Worker:
         self._problems: dict[int, Problem] = {}
         self.signs_of_life = 0  # records yielded and jobs ended
         self._last_sign = self._silence_s = 0.0
-        self._storage = open_storage(setup.storage) if setup.storage and setup.checkpoint_every else None
+        self._storage = _checkpoints(setup) if setup.storage and setup.checkpoint_every else None
         if setup.threads:
             import torch
 
@@ -181,3 +182,9 @@ def load_trainer(reference: str) -> Trainer:
         return cast(Trainer, resolve(reference, "trainer"))
     except ConfigError as error:
         raise StudyError(str(error)) from None
+
+
+def _checkpoints(setup: WorkerSetup) -> Storage:
+    """Where checkpoints are kept. Each is written only while the driver whose worker this is holds the study."""
+    storage = open_storage(str(setup.storage))
+    return storage.fenced(lambda: check_number(storage, setup.lease)) if setup.lease else storage

@@ -67,6 +67,7 @@ def publish(ledger: Ledger, window_rows: int = WINDOW_ROWS) -> dict[str, Publish
         positions: Positions = pc.fill_null(pc.index_in(table["run_id"], order), -1).to_numpy().astype(np.int64)
         return positions
 
+    ledger.delete_late_shards(*TABLES)
     found = {"runs": write_sorted(ledger, "runs", Order(position=by_place, keys=PLACE), window_rows)}
     order = ledger.read(TableFile("runs"), ["run_id"])["run_id"].combine_chunks()
     for table, tie in (("trajectories", "step"), ("attempts", "attempt")):
@@ -94,7 +95,7 @@ def is_published(ledger: Ledger, rows: Mapping[str, Any] | None, checksums: Mapp
 
 def discard_shards(ledger: Ledger) -> None:
     """Delete the shards, whose rows the published tables hold, and the checkpoints."""
-    shards = [file.path for table in TABLES for file in ledger.shards(table)]
+    shards = [file.path for table in TABLES for file in ledger.all_shards(table)]
     for path in (*shards, *ledger.storage.files("checkpoints")):
         ledger.storage.delete(path)
 

@@ -7,6 +7,10 @@ first: a crash between the two leaves an orphan, trajectories of runs that are n
 A shard is named after its content, so that writing one again overwrites it. Shards are merged in levels,
 :data:`FAN_IN` of one level into one of the next; the two shards of a pair keep equal names.
 
+A shard's name also has the number of the lease of the driver that wrote it. A driver that takes a study over notes
+which shards there are (:meth:`Ledger.begin`). One of an older lease that appears later is of a process that was stopped
+on the way to it, believed dead, and has gone on: its runs are trained again meanwhile, so it does not count.
+
 Every file carries a checksum of all its bytes (see :mod:`service.ledger.checksums`), the hash of its study, and the
 path at which it belongs. Nothing is read from it before these have been found right.
 """
@@ -47,6 +51,17 @@ class TableFile(NamedTuple):
         """Where it lies in the study's storage."""
         return f"ledger/{self.table}/{self.shard}" if self.shard else f"{self.table}.parquet"
 
+    @property
+    def level(self) -> int:
+        """How often a shard was merged."""
+        return int(self.shard.partition("-")[0])
+
+    @property
+    def lease(self) -> int:
+        """The number of the lease under which a shard was written; 0 for one of before there were numbers."""
+        parts = self.shard.split("-")
+        return int(parts[1]) if len(parts) == 3 and parts[1].isdecimal() else 0
+
     def partner(self, table: str) -> TableFile:
         """The file of another table that holds rows of the same runs."""
         return self._replace(table=table)
@@ -59,6 +74,13 @@ class Ledger:
         self.storage = storage
         self.plan = plan  # a driver puts a larger one in its place when the study is extended
         self.schemas = schemas(plan.names)
+        self._lease = 0
+        self._older: set[TableFile] = set()  # shards of older leases, as they were when this one began
+
+    def begin(self, lease: int) -> None:
+        """Write under the lease of this number from now on; of older ones the shards that are there now count."""
+        found = [file for table in ("runs", "trajectories", "attempts") for file in self.all_shards(table)]
+        self._lease, self._older = lease, {file for file in found if file.lease < lease}
 
     def commit(self, *, runs: list[Row], points: dict[str, list[Any]], attempts: list[Row]) -> None:
         """Add rows for good: those of ``runs`` and ``attempts``, and columns of ``points``, with equal numbers of rows.
@@ -66,10 +88,10 @@ class Ledger:
         The rows of ``runs`` are written last, and a run counts only with its row.
         """
         if attempts:
-            name = _shard_name([f"{row['run_id']}/{row['attempt']}" for row in attempts])
+            name = self._shard_name([f"{row['run_id']}/{row['attempt']}" for row in attempts])
             self._write("attempts", name, pa.Table.from_pylist(attempts, self.schemas["attempts"]))
         if runs:
-            name = _shard_name([row["run_id"] for row in runs])
+            name = self._shard_name([row["run_id"] for row in runs])
             schema = self.schemas["trajectories"]
             count = len(points.get("run_id", []))
             columns = [pa.array(points.get(f.name, [None] * count), f.type) for f in schema]
@@ -77,7 +99,16 @@ class Ledger:
             self._write("runs", name, pa.Table.from_pylist(runs, self.schemas["runs"]))
 
     def shards(self, table: str) -> list[TableFile]:
-        """The shards of a table."""
+        """The shards of a table that count."""
+        return [file for file in self.all_shards(table) if not self._is_late(file)]
+
+    def delete_late_shards(self, *tables: str) -> None:
+        """Delete the shards of ``tables`` that do not count, because they came too late."""
+        for file in (file for table in tables for file in self.all_shards(table) if self._is_late(file)):
+            self.storage.delete(file.path)
+
+    def all_shards(self, table: str) -> list[TableFile]:
+        """The shards of a table, those that came too late included."""
         paths = self.storage.files(f"ledger/{table}", ".parquet")
         return [TableFile(table, path.rpartition("/")[2]) for path in paths]
 
@@ -98,11 +129,14 @@ class Ledger:
         """Merge shards where one level holds :data:`FAN_IN` of them."""
         for tables in (("attempts",), ("trajectories", "runs")):
             levels: dict[int, list[str]] = {}
-            for file in self.shards(tables[-1]):
-                levels.setdefault(int(file.shard.partition("-")[0]), []).append(file.shard)
+            for file in self.all_shards(tables[-1]):
+                if self._is_late(file):
+                    self.storage.delete(file.path)
+                    continue
+                levels.setdefault(file.level, []).append(file.shard)
             for level, shards in sorted(levels.items()):
                 if len(shards) >= FAN_IN:
-                    self._merge(tables, shards, _shard_name(shards, level + 1))
+                    self._merge(tables, shards, self._shard_name(shards, level + 1))
 
     def committed(self, run_ids: set[str]) -> set[str]:
         """Those of ``run_ids`` that are committed."""
@@ -176,6 +210,13 @@ class Ledger:
             writer.write(content)
         self.storage.write(file.path, sink.getvalue())
 
+    def _is_late(self, file: TableFile) -> bool:
+        return file.lease < self._lease and file not in self._older
+
+    def _shard_name(self, keys: Sequence[str], level: int = 0) -> str:
+        lease = f"{self._lease}-" if self._lease else ""
+        return f"{level}-{lease}{digest(sorted(keys))[:16]}.parquet"
+
     def _schema(self, file: TableFile) -> pa.Schema:
         """The schema of a file, with what says where it belongs."""
         schema = self.schemas[file.table]
@@ -191,10 +232,6 @@ class Ledger:
         for table in reversed(tables):  # runs first: a trajectories shard without its runs is an orphan
             for shard in shards:
                 self.storage.delete(TableFile(table, shard).path)
-
-
-def _shard_name(keys: Sequence[str], level: int = 0) -> str:
-    return f"{level}-{digest(sorted(keys))[:16]}.parquet"
 
 
 def check_origin(found: pa.Schema, study_hash: str | None, file: TableFile, where: str) -> None:

@@ -15,7 +15,7 @@ from service.spec.plan import STREAMS, Plan, make_plan
 from service.spec.study_spec import StudySpec, differences, located
 from service.storage.checked_json import dumps_checked, loads_checked
 from service.storage.files import Storage, open_storage
-from service.storage.lease import LEASE
+from service.storage.lease_record import CLAIMS, LEASE
 
 if TYPE_CHECKING:  # who only reads study.json needs no Parquet
     from service.ledger.publish import Published
@@ -114,7 +114,8 @@ def find_study(
     except DamagedFileError as error:
         return _rebuilt(spec, storage, error, on_rebuilt)
     except StudyNotFoundError:
-        others = [name for name in (*storage.files(""), *storage.directories()) if name not in (LEASE, "control")]
+        early = (LEASE, CLAIMS, "control")  # of a driver that is about to begin, of somebody who asked too early
+        others = [name for name in (*storage.files(""), *storage.directories()) if name not in early]
         if others and _are_of(spec, storage):
             missing = DamagedFileError(f"{storage.uri}/{MANIFEST}", "it is missing")
             return _rebuilt(spec, storage, missing, on_rebuilt)

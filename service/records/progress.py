@@ -12,7 +12,7 @@ from service.records.typed_json import parse
 from service.spec.study_spec import check_name
 from service.storage.checked_json import dumps_checked
 from service.storage.files import Storage, open_storage
-from service.storage.lease import is_held
+from service.storage.lease_record import is_held
 
 PROGRESS = "progress.json"
 StudyState = Literal["waiting", "running", "paused", "completed", "cancelled", "interrupted", "failed", "unreadable"]

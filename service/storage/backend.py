@@ -20,7 +20,10 @@ class Backend(Protocol):
 
     uri: str  # the root, as users write it
     is_remote: bool  # whether an operation mostly waits, so that few large ones are quicker than many small ones
-    creates_exclusively: bool  # whether one alone of several simultaneous calls of `create` is told True
+
+    @property
+    def creates_exclusively(self) -> bool:
+        """Whether one alone of several simultaneous calls of :meth:`create` is told True."""
 
     def child(self, name: str) -> Backend:
         """The files below the directory ``name``."""
@@ -30,6 +33,13 @@ class Backend(Protocol):
 
     def write(self, name: str, content: bytes | pa.Buffer, *, durable: bool) -> None:
         """Put a file in place in one step: readers see the old or the new one. ``durable``: it outlives a power cut."""
+
+    def swap(self, name: str, content: bytes, version: str) -> str:
+        """Put a file in place if it is still the ``version`` that the last call returned; returns the new version.
+
+        Raises :class:`service.errors.FileChangedError` if it is another. ``""`` is whatever is there, and what a place
+        returns that cannot tell versions apart.
+        """
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a file that must not exist yet; False if it does."""

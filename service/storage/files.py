@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from service.errors import StorageError, StudyError
 from service.storage.backend import TEMPORARY, Backend, temporary
+from service.storage.fence import Check, Fenced
 from service.storage.limited import NoAnswerError, Operation
 from service.storage.local import LocalDirectory
 from service.storage.object_store import ObjectStore
@@ -72,7 +73,21 @@ class Storage:
         self._tries, self._first_delay_s, self._on_retry = tries, first_delay_s, on_retry
         self.uri = backend.uri
         self.is_remote = backend.is_remote
-        self.creates_exclusively = backend.creates_exclusively
+
+    @property
+    def creates_exclusively(self) -> bool:
+        """See the backend's; an object store may find out with its first file that it does not."""
+        return self._backend.creates_exclusively
+
+    def fenced(self, check: Check) -> Storage:
+        """The same files, where ``check`` is called before each change and keeps it from happening if it raises."""
+        return Storage(
+            Fenced(self._backend, check),
+            tries=self._tries,
+            first_delay_s=self._first_delay_s,
+            limit_s=self._limit_s,
+            on_retry=self._on_retry,
+        )
 
     def retrying(self, *, tries: int | None = None, on_retry: RetryListener | None = None) -> Storage:
         """The same files with another number of tries, or with a listener that is told before something is retried."""
@@ -104,6 +119,9 @@ class Storage:
     def write_json(self, name: str, values: object) -> None:
         """Put a JSON file in place in one step."""
         self.write(name, json.dumps(values, indent=1).encode())
+
+    def swap(self, name: str, content: bytes, version: str) -> str:
+        return self._retry(f"write {name}", lambda: self._backend.swap(name, content, version), is_new=True)
 
     def create(self, name: str, content: bytes) -> bool:
         return self._retry(f"create {name}", lambda: self._backend.create(name, content), is_new=True)

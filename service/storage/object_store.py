@@ -8,17 +8,24 @@ from urllib.parse import quote
 import pyarrow as pa
 from pyarrow import fs
 
+from service.storage.conditional import NotConditionalError, conditional_writes
+
 
 class ObjectStore:
     """Objects below ``uri``, a bucket and a prefix. One PUT replaces an object in one step."""
 
     is_remote = True
-    creates_exclusively = False  # looking for an object and writing it are two requests
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._filesystem, root = fs.FileSystem.from_uri(uri)
         self._root = root.rstrip("/")
+        self._conditional = conditional_writes(uri, getattr(self._filesystem, "region", ""))
+
+    @property
+    def creates_exclusively(self) -> bool:
+        """Only by conditional writes; without them, looking for an object and writing it are two requests."""
+        return self._conditional is not None
 
     def child(self, name: str) -> ObjectStore:
         base, query, options = self.uri.partition("?")
@@ -36,8 +43,22 @@ class ObjectStore:
     def create(self, name: str, content: bytes) -> bool:
         if self.exists(name):
             return False
+        if self._conditional is not None:
+            try:
+                return self._conditional.create(self._path(name), content)
+            except NotConditionalError:
+                self._conditional = None
         self.write(name, content, durable=True)
         return True
+
+    def swap(self, name: str, content: bytes, version: str) -> str:
+        if self._conditional is not None:
+            try:
+                return self._conditional.swap(self._path(name), content, version)
+            except NotConditionalError:
+                self._conditional = None
+        self.write(name, content, durable=False)
+        return ""
 
     def open_input(self, name: str) -> pa.NativeFile:
         return self._filesystem.open_input_file(self._path(name))

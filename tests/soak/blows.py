@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from service.storage.lease import TTL_S
+from service.storage.lease_record import TTL_S
 from tests.soak.nodes import set_clock
 from tests.soak.places import DiskPlace, S3Place
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from service import StudySpec
-from service.storage.lease import LEASE
+from service.storage.lease_record import LEASE
 from tests.service.drive import start_driver
 from tests.soak.journal import Journal
 from tests.soak.places import Place

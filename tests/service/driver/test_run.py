@@ -57,6 +57,8 @@ def test_a_study_is_complete_and_leaves_no_shards(calm: Path) -> None:
         "runs.parquet",
         "trajectories.parquet",
         "attempts.parquet",
+        "lease.json",
+        "lease",
     }
     status = read_status(str(calm))
     assert (status.state, status.total_done, status.completed) == ("completed", 42, 42)

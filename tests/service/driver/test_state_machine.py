@@ -195,6 +195,7 @@ class StudyHistory(RuleBasedStateMachine):
             with suppress(Crash):
                 run_study(spec, Storage(self.backend), executor=SerialExecutor())
             (self.out / "lease.json").unlink(missing_ok=True)  # of a driver in this process, which goes on living
+            shutil.rmtree(self.out / "lease", ignore_errors=True)
             request(str(self.out), "retry")
             status = run_study(spec, self.out, executor=SerialExecutor())
             assert_complete(self.out, spec)

@@ -20,6 +20,8 @@ from service import ResourceError, StudyError, StudySpec, read_status, run_study
 from service.executors.ray_actors import RayExecutor
 from service.records.events import Event
 from service.spec.execution import ExecutionConfig
+from service.storage.files import open_storage
+from service.storage.lease_record import is_held
 from tests.service.drive import start_driver
 from tests.service.executors.conformance import ProcessConformance
 from tests.service.studies import assert_complete, assert_same_results, run_serially, table, toy_spec
@@ -219,7 +221,7 @@ def test_an_interrupted_driver_flushes_and_can_be_resumed(tmp_path: Path) -> Non
     status = read_status(str(out))
     assert status.state == "interrupted"
     assert 0 < status.total_done < status.total_planned
-    assert not (out / "lease.json").exists()
+    assert not is_held(open_storage(out))
     tickets.open()
     driver = start_driver(spec, out, tmp_path, **tickets.environment)
     assert driver.wait(120) == 0, (tmp_path / "driver.log").read_text()

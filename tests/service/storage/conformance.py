@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from service.errors import StorageError
+from service.errors import FileChangedError, StorageError
 from service.storage.backend import Backend
 from service.storage.files import Storage
 
@@ -21,6 +21,7 @@ OPERATIONS: dict[str, Callable[[Storage], Any]] = {
     "open": lambda storage: storage.open("there"),
     "write": lambda storage: storage.write("new", b"x"),
     "create": lambda storage: storage.create("new", b"x"),
+    "swap": lambda storage: storage.swap("new", b"x", ""),
     "replacing": lambda storage: replace(storage, "new", b"x"),
     "move": lambda storage: storage.move("there", "new"),
     "delete": lambda storage: storage.delete("there"),
@@ -171,6 +172,20 @@ class BackendConformance:
         assert not storage.create("deep/file", b"second")
         assert storage.read("deep/file") == b"first"
         assert storage.files("deep") == ["deep/file"]
+
+    def test_a_swap_puts_a_file_in_place_if_it_is_still_what_it_was(self, storage: Storage) -> None:
+        first = storage.swap("file", b"first", "")
+        second = storage.swap("file", b"second", first)
+        assert storage.read("file") == b"second"
+        assert bool(first) == bool(second), "a place can tell versions apart, or it cannot"
+        if first:
+            for stale in ("file", "absent"):
+                with pytest.raises(FileChangedError):
+                    storage.swap(stale, b"third", first)
+            assert storage.read("file") == b"second"
+            assert not storage.exists("absent")
+        storage.swap("file", b"fourth", "")
+        assert storage.read("file") == b"fourth"
 
     def test_one_of_several_creates(self, storage: Storage) -> None:
         if not storage.creates_exclusively:

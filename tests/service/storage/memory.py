@@ -31,6 +31,10 @@ class Memory:
     def write(self, name: str, content: bytes | pa.Buffer, *, durable: bool) -> None:
         self._files[self._path(name)] = bytes(content)
 
+    def swap(self, name: str, content: bytes, version: str) -> str:
+        self.write(name, content, durable=False)
+        return ""
+
     def create(self, name: str, content: bytes) -> bool:
         with self._lock:
             return self._files.setdefault(self._path(name), bytes(content)) is content

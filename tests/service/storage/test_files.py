@@ -18,6 +18,7 @@ from service.errors import StorageError, StudyError
 from service.executors.serial import SerialExecutor
 from service.records.events import Event
 from service.storage.files import Storage, open_storage
+from service.storage.lease_record import is_held
 from service.storage.local import LocalDirectory
 from service.storage.object_store import ObjectStore
 from tests.service.storage.conformance import BackendConformance, Failing
@@ -49,7 +50,7 @@ def test_the_scheme_chooses_the_backend(tmp_path: Path) -> None:
         assert (storage.is_remote, storage.creates_exclusively) == (False, True)
     store = open_storage("s3://bucket/studies?region=us-east-1")
     assert isinstance(store._backend, ObjectStore)
-    assert (store.is_remote, store.creates_exclusively) == (True, False)
+    assert (store.is_remote, store.creates_exclusively) == (True, True)
     assert store.child("toy").uri == "s3://bucket/studies/toy?region=us-east-1"
 
 
@@ -143,7 +144,7 @@ def test_a_study_whose_storage_hangs_ends_and_can_be_resumed(calm: pd.DataFrame)
     progress = json.loads(backend.read("progress.json"))
     assert progress["status"]["state"] == "failed"
     assert progress["status"]["uncommitted"] == sum(progress["status"]["done"].values()) > 0
-    assert not backend.exists("lease.json")
+    assert not is_held(Storage(backend))
     backend.answers.set()
     storage = Storage(backend)
     assert run_study(toy_spec(), storage, executor=SerialExecutor()).state == "completed"

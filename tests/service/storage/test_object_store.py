@@ -17,6 +17,7 @@ from service.executors.base import Outcome
 from service.executors.serial import SerialExecutor
 from service.storage.files import open_storage
 from service.storage.lease import Lease
+from service.storage.lease_record import is_held
 from service.storage.object_store import ObjectStore
 from tests.service.object_store import FlakyS3, s3_server
 from tests.service.storage.conformance import BackendConformance
@@ -69,6 +70,7 @@ def test_a_study_lives_in_an_object_store(store: FlakyS3, calm: pd.DataFrame) ->
     storage = open_storage(uri)
     assert storage.files("") == [
         "attempts.parquet",
+        "lease.json",
         "progress.json",
         "runs.parquet",
         "study.json",
@@ -144,6 +146,6 @@ def test_one_driver_at_a_time_in_an_object_store(store: FlakyS3, monkeypatch: py
     assert second.acquire() is not None
     assert time.monotonic() - started >= 1.0, "not before its time to live has passed"
     second.release()
-    assert not storage.exists("lease.json")
+    assert not is_held(storage)
     with pytest.raises(StudyError):
         read_status(storage.uri)

@@ -12,6 +12,7 @@ import pytest
 from service import list_studies, read_events, read_spec, read_status, request, resume_study, run_study
 from service.executors.serial import SerialExecutor
 from service.storage.files import BACKENDS, Storage
+from service.storage.lease_record import is_held
 from tests.service.storage.memory import Memory
 from tests.service.studies import VARYING, run_serially, table, toy_spec
 
@@ -29,7 +30,7 @@ def test_a_study_on_a_backend_that_is_handed_over(tmp_path: Path) -> None:
     expected = table(tmp_path / "toy").drop(columns=VARYING)
     pd.testing.assert_frame_equal(published(storage), expected, check_exact=True)
     assert not storage.files("ledger/runs")
-    assert not storage.exists("lease.json")
+    assert not is_held(storage)
 
 
 def test_a_study_on_a_backend_that_a_scheme_names(monkeypatch: pytest.MonkeyPatch) -> None:
