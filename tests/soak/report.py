@@ -60,7 +60,7 @@ def _phase(directory: Path, place: Place, kills: int, seed: int, kinds: Sequence
     journal = Journal(directory / "journal.jsonl")
     out = directory / "study"
     known = [note["configurations"] for name in ("begun", "extended") for note in journal.notes(name)]
-    spec = soak_spec(seed, max([8 + kills // 2, *known]))
+    spec = soak_spec(seed, max([8 + kills // 3, *known]))
     completed = journal.notes("completed")
     if not completed or len(journal.blows()) < kills:
         journal.note("begun", configurations=spec.configurations)

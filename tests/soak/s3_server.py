@@ -90,12 +90,13 @@ class FaultyS3:
 
     def _carried_out(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         """Let moto answer. A whole shard of the runs, by one PUT or as an upload that is complete, is a commit."""
-        query = environ["QUERY_STRING"]
+        query, path = environ["QUERY_STRING"], environ["PATH_INFO"]
         ends = {"PUT": "partNumber" not in query, "POST": "uploadId" in query}.get(environ["REQUEST_METHOD"], False)
 
         def started(status: str, headers: list[tuple[str, str]], *rest: object) -> Any:
             self.changed |= environ["REQUEST_METHOD"] != "GET"
-            if ends and "/ledger/runs/" in environ["PATH_INFO"] and status.startswith("200"):
+            is_shard = "/ledger/runs/" in path and path.endswith(".parquet")
+            if ends and is_shard and status.startswith("200"):
                 with (self._directory / COMMITS).open("a") as file:
                     file.write(f"{time.time():.3f}\n")
             return start(status, headers, *rest)
