@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.service.drive import ROOT
-from tests.soak.s3_server import BUCKET, COMMITS, CONTROL, PORT, UNHARMED
+from tests.soak.s3_server import BUCKET, COMMITS, CONTROL, PORT
 
 START_LIMIT_S = 60.0
 TMPFS_MIB = 64
@@ -56,13 +56,11 @@ class S3Place:
 
     def read(self, name: str) -> bytes:
         """A file of the study, whatever fault there is; raises OSError if it is not there."""
-        request = urllib.request.Request(f"{self._url}/{BUCKET}/studies/soak/{name}", headers={UNHARMED: "1"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return bytes(answer.read())
+        return self._ask(f"object/studies/soak/{name}")
 
     def hits(self) -> dict[str, int]:
         """How many requests each kind of fault has met since the server started."""
-        return {kind: int(count) for kind, count in (line.split() for line in self._ask("hits").splitlines())}
+        return {kind: int(count) for kind, count in (line.split() for line in self._ask("hits").decode().splitlines())}
 
     def commits(self) -> list[float]:
         """When runs were committed, in seconds since 1970."""
@@ -85,10 +83,10 @@ class S3Place:
             self._process.terminate()
             self._process.wait(60)
 
-    def _ask(self, what: str) -> str:
+    def _ask(self, what: str) -> bytes:
         request = urllib.request.Request(f"{self._url}{CONTROL}{what}", method="POST")
         with urllib.request.urlopen(request, timeout=30) as answer:
-            return str(answer.read().decode())
+            return bytes(answer.read())
 
 
 class DiskPlace:
