@@ -79,7 +79,7 @@ class FaultyS3:
         return True
 
     def _control(self, path: str, query: dict[str, list[str]], start: Start) -> list[bytes]:
-        """``fault`` begins one; ``hits`` says how many requests each has met; ``object/KEY`` is one, whatever the fault."""
+        """``fault`` begins one, ``hits`` says how many requests each has met, ``object/KEY`` gives an object."""
         if path.startswith(f"{CONTROL}object/"):
             found = _backend().get_object(BUCKET, path.removeprefix(f"{CONTROL}object/"))
             start("200 OK" if found else "404 Not Found", [("Content-Type", "application/octet-stream")])
