@@ -89,6 +89,7 @@ class Soak:
             if facts is not None:
                 self.journal.blow(number, blow.kind, at, facts)
                 return
+            self.wait(TICK_S)
 
     def finish(self) -> None:
         """Undo what is still to be undone, and wait until the study is complete and all is said."""
