@@ -76,7 +76,17 @@ def study_at(text: str) -> str:
 
 def print_error(message: object) -> None:
     """Print a message on stderr."""
-    print(f"error: {with_short_words(str(message))}", file=sys.stderr)
+    print(f"error: {plain_lines(with_short_words(str(message)))}", file=sys.stderr)
+
+
+def plain(text: str) -> str:
+    """``text`` in one line, without characters that would steer a terminal or that it cannot be sent."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def plain_lines(text: str) -> str:
+    """The same in as many lines as it has."""
+    return "\n".join(map(plain, text.split("\n")))
 
 
 def print_doubts(spec: StudySpec) -> None:

@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from service.cli.console import plain, plain_lines
 from service.cli.tables import print_table
 from service.client.wording import (
     TOLD_EVENTS,
@@ -69,7 +70,7 @@ def progress_view(status: StudyStatus) -> RenderableType:
     pace = Text(pace_line(status), style="dim")
     parts: list[RenderableType] = [head, bars, counts, pace]
     if status.error:
-        parts.append(Text(status.error, style="bold red"))
+        parts.append(Text(plain_lines(status.error), style="bold red"))
     return Group(*parts)
 
 
@@ -118,7 +119,7 @@ def _live_picture(console: Console) -> Iterator[Callbacks]:
         def on_event(event: Event) -> None:
             if event.kind in TOLD_EVENTS:
                 style = "yellow" if event.kind in WARNINGS else "dim"
-                told.append(Text(event_line(event), style=style, overflow="ellipsis", no_wrap=True))
+                told.append(Text(plain(event_line(event)), style=style, overflow="ellipsis", no_wrap=True))
                 del told[:-EVENTS_KEPT]
                 picture.update(draw(), refresh=True)
 
@@ -143,4 +144,4 @@ def _plain_lines(console: Console, clock: Callable[[], float]) -> Iterator[Callb
 
 
 def _print_line(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(plain(line), markup=False, highlight=False, soft_wrap=True)

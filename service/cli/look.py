@@ -18,6 +18,7 @@ from service.cli.console import (
     StudyArgument,
     console,
     example,
+    plain_lines,
     print_json,
     study_at,
 )
@@ -112,4 +113,4 @@ def list_(storage: StorageArgument = STUDIES, as_json: JsonOption = False) -> No
         screen.print(f"no study below {storage}", markup=False, soft_wrap=True)
     for item in found:
         if item.error and item.state != "failed":  # a file is damaged: the study's own failure is for `status` to tell
-            screen.print(item.error, style="red", markup=False, soft_wrap=True)
+            screen.print(plain_lines(item.error), style="red", markup=False, soft_wrap=True)

@@ -9,6 +9,8 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from service.cli.console import plain
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -61,11 +63,6 @@ def print_table(
         if not screen.is_terminal:  # rich cuts what is wider than the console, whatever width it is told to print
             screen.width = max(screen.width, sum(widths[column] + GAP for column in shown))
         screen.print(table)
-
-
-def plain(text: str) -> str:
-    """``text`` in one line, without characters that would steer a terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _parts(widths: Sequence[int], keys: int, room: int) -> Iterator[range]:

@@ -10,8 +10,10 @@ import pytest
 from rich.console import Console
 
 from service.cli.app import main
-from service.cli.display import print_studies
-from service.cli.tables import plain, print_table
+from service.cli.console import plain, print_error
+from service.cli.display import live, print_studies, progress_view
+from service.cli.tables import print_table
+from service.records.events import Event
 from tests.service.statuses import RUNNING
 from tests.service.toy_studies import run_toy
 
@@ -63,8 +65,16 @@ def test_the_studies_at_80_columns() -> None:
         assert word in text
 
 
-def test_control_characters_do_not_reach_the_terminal() -> None:
+def test_control_characters_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert plain("a\x1b[2Jb\nc") == "a [2Jb c"
+    print_error("the user's own\x1b[2J\nmessage \ud800")
+    assert capsys.readouterr().err == "error: the user's own [2J\nmessage  \n"
+    screen = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    screen.print(progress_view(dataclasses.replace(RUNNING, error="no\x1b[2J")))
+    with live(screen) as (on_progress, on_event):
+        on_progress(RUNNING)
+        on_event(Event("2026-01-02T03:04:05+00:00", "run_failed", "no\x1b[2J", {}))
+    assert "\x1b[2J" not in screen.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_an_error_with_brackets_is_shown_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
