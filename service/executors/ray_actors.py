@@ -39,7 +39,7 @@ class RayExecutor:
         self._next_start = 0.0
         self._next_listen = 0.0
         self._start_failures = 0
-        self._patience = Patience(execution.hung_after_s)
+        self._patience = Patience(execution.hung_after_s, execution.load_timeout_s)
         self._clock = Clock(time.monotonic())
 
     def start(self, setup: WorkerSetup, notice: Notice) -> None:

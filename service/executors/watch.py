@@ -57,8 +57,8 @@ class Patience:
     process and use no computing time of their own.
     """
 
-    def __init__(self, hung_after_s: float) -> None:
-        self._hung_after_s = hung_after_s
+    def __init__(self, hung_after_s: float, load_timeout_s: float) -> None:
+        self._hung_after_s, self._load_timeout_s = hung_after_s, load_timeout_s
         self._longest: dict[Kind, float] = {}
 
     def learn(self, task: Task, silence_s: float) -> None:
@@ -75,7 +75,7 @@ class Patience:
 
     def limit_s(self, tasks: Collection[Task]) -> float:
         """How long a worker with these jobs may be silent; without jobs it prepares itself."""
-        return max(map(self._limit_of, tasks), default=self._hung_after_s)
+        return max(map(self._limit_of, tasks), default=self._load_timeout_s)
 
     def _limit_of(self, task: Task) -> float:
         longest = self._longest.get(_kind(task))

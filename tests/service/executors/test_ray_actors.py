@@ -182,7 +182,7 @@ def test_an_actor_that_hangs_while_it_loads_ends_the_study_with_the_reason(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("TOY_DRIVER", str(os.getpid()))
-    spec = toy_spec(trainer="waits_in_actors:train", execution={"actors": 1, "hung_after_s": 3.0})
+    spec = toy_spec(trainer="waits_in_actors:train", execution={"actors": 1, "load_timeout_s": 3.0})
     with pytest.raises(StudyError, match=r"no actor starts: hung: no sign of life for \d+ s"):
         run_study(spec, tmp_path / "study")
 

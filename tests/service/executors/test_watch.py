@@ -9,7 +9,7 @@ from service.executors.watch import LONGEST_LOOK_S, Clock, Patience, Pulse, Sign
 from tests.service.executors.conformance import tasks_of
 from tests.service.studies import toy_spec
 
-HUNG_AFTER_S = 300.0
+HUNG_AFTER_S, LOAD_TIMEOUT_S = 300.0, 120.0
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +38,19 @@ def noticed_after(
 
 
 def test_a_process_that_is_stopped_and_one_that_waits_for_ever_are_hung(tasks: list[Task]) -> None:
-    patience = Patience(HUNG_AFTER_S)
+    patience = Patience(HUNG_AFTER_S, LOAD_TIMEOUT_S)
     assert noticed_after(patience, tasks[:1], answers=False) == HUNG_AFTER_S
     assert noticed_after(patience, tasks[:1]) == HUNG_AFTER_S
-    assert noticed_after(patience, []) == HUNG_AFTER_S, "while it prepares itself"
+    assert noticed_after(patience, []) == LOAD_TIMEOUT_S, "while it prepares itself"
     assert noticed_after(patience, tasks[:1], cores=0.001) == HUNG_AFTER_S, "a thread that looks now and then"
 
 
 def test_records_are_signs_of_life_however_long_the_training(tasks: list[Task]) -> None:
-    assert noticed_after(Patience(HUNG_AFTER_S), tasks[:1], gives_every=250.0) is None
+    assert noticed_after(Patience(HUNG_AFTER_S, LOAD_TIMEOUT_S), tasks[:1], gives_every=250.0) is None
 
 
 def test_computing_is_a_sign_of_life_until_the_kind_of_job_is_known(tasks: list[Task]) -> None:
-    patience = Patience(HUNG_AFTER_S)
+    patience = Patience(HUNG_AFTER_S, LOAD_TIMEOUT_S)
     assert noticed_after(patience, tasks[:1], cores=1.0) is None
     assert noticed_after(patience, [], cores=1.0) is None
     patience.learn(tasks[0], 2.0)
@@ -59,7 +59,7 @@ def test_computing_is_a_sign_of_life_until_the_kind_of_job_is_known(tasks: list[
 
 
 def test_patience_follows_from_the_longest_silence_of_the_kind(tasks: list[Task]) -> None:
-    patience = Patience(HUNG_AFTER_S)
+    patience = Patience(HUNG_AFTER_S, LOAD_TIMEOUT_S)
     for silence_s in (5.0, 90.0, 60.0):
         patience.learn(tasks[0], silence_s)
     assert noticed_after(patience, tasks[1:2]) == 900.0
@@ -70,7 +70,7 @@ def test_patience_follows_from_the_longest_silence_of_the_kind(tasks: list[Task]
 
 
 def test_an_unknown_kind_gets_twice_the_patience_at_each_attempt(tasks: list[Task]) -> None:
-    patience = Patience(HUNG_AFTER_S)
+    patience = Patience(HUNG_AFTER_S, LOAD_TIMEOUT_S)
     limits = [patience.limit_s([tasks[0]._replace(attempt=attempt)]) / HUNG_AFTER_S for attempt in range(1, 10)]
     assert limits == [1, 2, 4, 8, 16, 32, 64, 64, 64]
     patience.learn(tasks[0], 0.5)
