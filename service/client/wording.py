@@ -79,7 +79,8 @@ def pace_line(status: StudyStatus) -> str:
     if not status.finished and status.seconds_left is not None:
         words.append(f"{duration(status.seconds_left)} left")
     used = duration(status.elapsed_s)
-    words.append(f"took {used}" if status.finished else f"{used} so far")
+    if status.updated_at or not status.error:  # else no driver has told how long, or what it told is damaged
+        words.append(f"took {used}" if status.finished else f"{used} so far")
     if status.actors and not status.finished:
         words.append(f"{status.actors} actors, {status.in_flight} runs in flight")
     elif status.state == "running":
@@ -96,7 +97,8 @@ def status_line(status: StudyStatus) -> str:
     arms = ", ".join(f"{arm} {status.done.get(arm, 0)}/{planned}" for arm, planned in status.planned.items())
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in outcome_counts(status).items())
     total = f"{status.total_done}/{status.total_planned} runs"
-    return f"{status.name}: {status.state}, {total} ({arms}); {counts}; {pace_line(status)}"
+    parts = [f"{status.name}: {status.state}, {total} ({arms})", counts, pace_line(status), status.error]
+    return "; ".join(part for part in parts if part)
 
 
 def event_line(event: Event) -> str:
