@@ -16,7 +16,7 @@ from service.records.manifest import MANIFEST, Manifest
 from service.records.progress import PROGRESS
 from service.storage.checked_json import CHECKSUM, loads_checked
 from service.storage.files import Storage, open_storage
-from service.storage.lease_record import LEASE
+from service.storage.lease_record import CLAIMS, LEASE
 
 Verdict = Literal["sound", "damaged", "not checksummed"]
 
@@ -74,7 +74,7 @@ def _small_files(storage: Storage, manifest: Manifest | None) -> Iterator[Examin
     for path in storage.files("checkpoints", ".zip"):
         yield _judged("none needed: its pack starts again", path, _is_checked_checkpoint, storage, path)
     study_hash = manifest.study_hash if manifest else None
-    for path in (PROGRESS, LEASE):
+    for path in (PROGRESS, LEASE, *storage.files(CLAIMS)):
         if storage.exists(path):
             repair = "none needed: the next driver writes it anew"
             yield _judged(repair, path, _is_checked_json, storage, path, study_hash)

@@ -56,7 +56,7 @@ def test_each_damaged_file_is_named_with_what_mends_it(study: Path, capsys: pyte
     }.items():
         line = next(i for i, line in enumerate(text.splitlines()) if line.startswith(name))
         assert text.splitlines()[line + 1].startswith(f"  repair: {repair}")
-    assert text.splitlines()[-1] == "2 sound, 5 damaged"
+    assert text.splitlines()[-1] == "4 sound, 5 damaged"
     assert before == {path: path.read_bytes() for path in study.rglob("*") if path.is_file()}, (
         "it has changed something"
     )
