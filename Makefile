@@ -19,7 +19,7 @@ KILLS ?= 1000
 RESUME ?= yes
 
 .PHONY: .venv help study test test-faults soak test-browser gpu test-lowest lint format hooks architecture \
-	bench-overhead bench-packing bench-modules bench-fixed-step bench-scale constraints clean
+	bench-overhead bench-packing bench-modules bench-fixed-step bench-scale bench-loading constraints clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ bench-modules: $(INSTALLED_BENCH)  ## a convolutional network as a module, besid
 
 bench-fixed-step: $(INSTALLED_BENCH)  ## a fixed step beside the operations that nobody can leave out
 	$(BIN)/python -m tests.benchmarks.fixed_step
+
+bench-loading: $(INSTALLED)  ## loading a table of a million runs with its checksums verified, and without
+	$(BIN)/python -m tests.benchmarks.loading
 
 bench-scale: $(INSTALLED_BENCH)  ## 100,000 no-op runs through the driver, beside Ray Tune and Optuna
 	$(BIN)/python -m tests.benchmarks.scale

@@ -85,15 +85,22 @@ def list_files(filesystem: pafs.FileSystem, root: str, shown: str, info: dict[st
     return files, damaged
 
 
-def check_published(filesystem: pafs.FileSystem, path: str, shown: str, info: dict[str, Any]) -> None:
-    """Raise StudyError if the published table at ``path`` is damaged."""
+def check_published(
+    filesystem: pafs.FileSystem, path: str, shown: str, info: dict[str, Any], whole: bool = False
+) -> None:
+    """Raise StudyError if the published table at ``path`` is damaged.
+
+    On a disk the content of pages is left to their own checksums, unless ``whole``; from an object store, where each
+    header would be a request, all is read.
+    """
     name = path.rpartition("/")[2]
     tables = info.get("tables")
     checksums = tables.get("sha256") if isinstance(tables, dict) else None
     has_checksum = isinstance(checksums, dict) and name.removesuffix(".parquet") in checksums
     try:
         with filesystem.open_input_file(path) as source:
-            reason = damage(source, info.get("study_hash"), name, has_checksum)
+            frame_alone = not whole and isinstance(filesystem, pafs.LocalFileSystem)
+            reason = damage(source, info.get("study_hash"), name, has_checksum, frame_alone)
     except UNREADABLE as error:
         raise StudyError(f"{shown}/{name}: cannot be opened ({error})") from error
     if reason:

@@ -122,7 +122,11 @@ class Study:
                 connection.execute("SET enable_progress_bar = false")  # it would go to standard output
                 for table in TABLES:
                     self._register(connection, table)
-                frame: pd.DataFrame = connection.sql(query).to_arrow_table().to_pandas()
+                try:
+                    frame: pd.DataFrame = connection.sql(query).to_arrow_table().to_pandas()
+                except (duckdb.Error, *UNREADABLE):
+                    self._name_damage()  # or the query is wrong
+                    raise
                 return frame
 
     def _register(self, connection: Any, table: str) -> None:
@@ -157,7 +161,14 @@ class Study:
         try:
             return part.to_table(columns=columns, filter=self._filter)
         except (OSError, UnicodeDecodeError) as error:
+            self._name_damage()
             raise StudyError(f"{self.location}: {', '.join(part.files)} cannot be read ({error})") from error
+
+    def _name_damage(self) -> None:
+        """Raise StudyError for the first published table of which a page is damaged, if any is."""
+        for files in self._files.values():
+            for path in files["top"]:
+                check_published(self._filesystem, path, self.location, self.info, whole=True)
 
     def _parts(self, table: str) -> dict[str, ds.Dataset]:
         """The published file (``top``) and the shards (``shards``) of a table, each as a dataset where it exists."""

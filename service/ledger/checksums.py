@@ -2,7 +2,9 @@
 
 The footer of such a file has, among the metadata of its schema, the key ``t1t2_sha256``. The value is the SHA-256, in
 hexadecimal, of all the file's bytes, where 64 zeros stand for the value itself. Parquet's own checksums, which are
-written too, cover the content of pages alone: neither their headers nor the footer with its statistics.
+written too, cover the content of pages alone: neither their headers nor the footer with its statistics. For these there
+is the key ``t1t2_frame``: the SHA-256 of all page headers and then of the footer, where zeros stand for both values.
+Who checks it, and each page as it is read, need not read the rest: the analysis does so.
 
 ``analysis/checksums.py`` checks the same, because the analysis does not import the service.
 """
@@ -19,8 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from service.errors import DamagedFileError, StorageError
+from service.ledger.page_headers import page_header
 
 CHECKSUM_KEY = b"t1t2_sha256"
+FRAME_KEY = b"t1t2_frame"
 BLANK = b"0" * 64  # stands for the checksum while it is computed
 BLOCK = 1 << 20
 UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)  # what pyarrow raises when it reads a damaged file
@@ -39,7 +43,7 @@ class ChecksummedWriter:
         self._sink = _Sink(sink)
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._sink, mode="w"),
-            schema.with_metadata({**(schema.metadata or {}), CHECKSUM_KEY: BLANK}),
+            schema.with_metadata({**(schema.metadata or {}), FRAME_KEY: BLANK, CHECKSUM_KEY: BLANK}),
             compression=compression,
             write_page_checksum=True,
         )
@@ -70,6 +74,9 @@ class _Sink:
         self.is_closing = False
         self._sink = sink
         self._hash = hashlib.sha256()
+        self._frame = hashlib.sha256()
+        self._is_framed = True
+        self._rest = len(b"PAR1")  # bytes to come that belong to no page header
         self._written = 0
         self._footer = b""
 
@@ -78,9 +85,23 @@ class _Sink:
             self._footer += data
         else:
             self._hash.update(data)
+            self._note_headers(data)
             self._sink.write(data)
         self._written += len(data)
         return len(data)
+
+    def _note_headers(self, data: bytes) -> None:
+        """Hash the page headers in what is written; each comes in one piece, or there is no frame."""
+        at = min(self._rest, len(data))
+        self._rest -= at
+        try:
+            while self._is_framed and at < len(data):
+                end, size = page_header(data, at)
+                self._frame.update(data[at:end])
+                at = min(end + size, len(data))
+                self._rest = end + size - at
+        except (IndexError, ValueError):
+            self._is_framed = False
 
     def tell(self) -> int:
         return self._written
@@ -93,6 +114,11 @@ class _Sink:
 
     def finish(self) -> str:
         """Write the footer with the checksum in it; returns the SHA-256 of the whole file."""
+        prefix = FRAME_KEY + b"\x18\x40"
+        before, found, after = self._footer.rpartition(prefix + BLANK)
+        if found and self._is_framed and not self._rest:
+            self._frame.update(self._footer)
+            self._footer = before + prefix + self._frame.hexdigest().encode() + after
         before, prefix, after = self._footer.rpartition(_PREFIX + BLANK)
         if not prefix:
             raise RuntimeError(f"the footer that pyarrow {pa.__version__} wrote has no place for the checksum")

@@ -59,6 +59,29 @@ def test_both_checks_agree_on_every_damage(seed: int) -> None:
             opened_whole(pa.BufferReader(cut), "runs.parquet")
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_frame_and_the_checksums_of_pages_tell_every_damage(seed: int) -> None:
+    content, pick = written(3_000), random.Random(seed)
+    assert damage(pa.BufferReader(content), "12ab", "runs.parquet", True, frame_alone=True) is None
+    for _ in range(300):
+        damaged = bytearray(content)
+        damaged[pick.randrange(len(damaged))] ^= 1 << pick.randrange(8)
+        if damage(pa.BufferReader(bytes(damaged)), "12ab", "runs.parquet", True, frame_alone=True) is None:
+            try:
+                rows = pq.ParquetFile(pa.BufferReader(bytes(damaged)), page_checksum_verification=True).read()
+            except OSError:
+                continue
+            sound = pq.ParquetFile(pa.BufferReader(content)).read()
+            assert rows.equals(sound), "the flipped bit is of the whole file's checksum"
+
+
+def test_the_frame_was_written() -> None:
+    """Without it the check would still hold, but read the whole file."""
+    prefix = b"t1t2_frame\x18\x40"
+    assert prefix + b"0" * 64 not in written(3_000)
+    assert prefix in written(3_000)
+
+
 def test_a_table_is_checked_when_it_is_asked_for(tmp_path: Path) -> None:
     run_serially(toy_spec(configurations=1), tmp_path)
     table = tmp_path / "trajectories.parquet"
