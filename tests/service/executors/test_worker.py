@@ -11,10 +11,13 @@ import pytest
 import torch
 
 from service import StudyError
+from service.errors import TakenOverError
 from service.executors.base import Failed, Finished, Trained, WorkerSetup
 from service.executors.checkpoints import checkpoint_name
 from service.executors.received import BadRecordError
 from service.executors.worker import Job, Worker, cores, job_of, load_trainer
+from service.storage.files import open_storage
+from service.storage.lease import Lease
 from tests.service.executors.conformance import tasks_of
 from tests.service.studies import toy_spec
 from tests.service.toy import train
@@ -115,6 +118,19 @@ def test_an_attempt_goes_on_from_the_checkpoint_of_the_one_before(tmp_path: Path
         first.train(job)
     assert (tmp_path / checkpoint_name(job.runs)).exists()
     assert repr(second.train(job)) == repr(worker("train").train(job._replace(tuned=False)))
+
+
+def test_a_worker_of_a_driver_that_was_taken_over_keeps_no_checkpoint(tmp_path: Path, job: Job) -> None:
+    lease = Lease(open_storage(tmp_path), beat_s=0.05, ttl_s=0.5)
+    lease.acquire()
+    options: dict[str, Any] = {"storage": str(tmp_path), "checkpoint_every": 5}
+    with pytest.raises(TakenOverError, match="this is of lease 7, and lease 1 holds the study now"):
+        worker("interrupted", lease=7, **options).train(job)
+    assert not (tmp_path / checkpoint_name(job.runs)).exists()
+    with pytest.raises(RuntimeError, match="interrupted"):
+        worker("interrupted", lease=lease.number, **options).train(job)
+    assert (tmp_path / checkpoint_name(job.runs)).exists()
+    lease.release()
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, job: Job) -> None:
