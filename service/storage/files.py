@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -105,20 +104,12 @@ class Storage:
     def read(self, name: str) -> bytes:
         return self._retry(f"read {name}", lambda: self._backend.read(name))
 
-    def read_json(self, name: str) -> Any:
-        """The content of a JSON file; raises ValueError for what is no JSON."""
-        return json.loads(self.read(name))
-
     def open(self, name: str) -> pa.NativeFile:
         """A file for reading, at any position. Reading from it is not tried again."""
         return self._retry(f"read {name}", lambda: self._backend.open_input(name))
 
     def write(self, name: str, content: bytes | pa.Buffer, durable: bool = True) -> None:
         self._retry(f"write {name}", lambda: self._backend.write(name, content, durable=durable), is_new=True)
-
-    def write_json(self, name: str, values: object) -> None:
-        """Put a JSON file in place in one step."""
-        self.write(name, json.dumps(values, indent=1).encode())
 
     def swap(self, name: str, content: bytes, version: str) -> str:
         return self._retry(f"write {name}", lambda: self._backend.swap(name, content, version), is_new=True)

@@ -140,7 +140,7 @@ def test_a_request_for_more_than_can_be_is_told_and_changes_nothing(
 ) -> None:
     """As an earlier version of the program left it, or somebody by hand."""
     storage = open_storage(tmp_path)
-    storage.write_json("control/0.json", {"action": "extend", "configurations": 10**13})
+    storage.write("control/0.json", b'{"action": "extend", "configurations": 10000000000000}')
     driver.step()
     driver.step()
     assert Manifest.load(storage).configurations == driver.plan.spec.configurations == 2
@@ -175,7 +175,7 @@ def test_a_request_that_is_carried_out_twice_changes_nothing_more(
     for action in ("retry", "retry", "pause", "pause", "resume", "resume"):
         request(str(tmp_path), action)
     storage = open_storage(tmp_path)
-    storage.write_json("control/0.json", {"action": "extend", "configurations": 3})
+    storage.write("control/0.json", b'{"action": "extend", "configurations": 3}')
     driver.step()
     assert (driver.state, driver.plan.spec.configurations, executor.tasks[0]) == ("running", 3, task)
     finish_all(driver, executor)

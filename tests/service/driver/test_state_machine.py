@@ -116,13 +116,23 @@ class StudyHistory(RuleBasedStateMachine):
         self.backend.crash_in, self.backend.moment = writes, moment
 
     @precondition(lambda self: self.driver is None)
-    @rule(which=st.integers(0, 3), name=st.sampled_from(["runs", "trajectories", "attempts"]))
-    def damage(self, which: int, name: str) -> None:
+    @rule(
+        which=st.integers(0, 3),
+        name=st.sampled_from(["runs", "trajectories", "attempts"]),
+        how=st.sampled_from(["cut", "emptied", "flipped"]),
+        where=st.floats(0, 1, exclude_max=True),
+    )
+    def damage(self, which: int, name: str, how: str, where: float) -> None:
         """A disk has damaged a shard while no driver ran: its runs are no longer promised."""
         shards = sorted((self.out / "ledger" / name).glob("*.parquet"))
         if shards:
             shard = shards[which % len(shards)]
-            shard.write_bytes(shard.read_bytes()[:-20])
+            content = bytearray(shard.read_bytes() if how != "emptied" else b"")
+            if how == "cut":
+                del content[-20:]
+            elif content:
+                content[int(where * len(content))] ^= 1 << int(where * 1e6) % 8
+            shard.write_bytes(content)
             self.damaged = True
             self.promised.clear()
 

@@ -153,7 +153,7 @@ class BackendConformance:
         assert (storage.files(""), storage.directories()) == (["other"], ["a"])
 
     def test_what_is_missing(self, storage: Storage) -> None:
-        for operation in (storage.read, storage.open, storage.read_json):
+        for operation in (storage.read, storage.open):
             with pytest.raises(FileNotFoundError):
                 operation("absent")
         with pytest.raises(FileNotFoundError):

@@ -18,7 +18,6 @@ from tests.service.storage.memory import Memory
 CHANGES: dict[str, Callable[[Storage], Any]] = {
     "write": lambda storage: storage.write("new", b"x"),
     "overwrite": lambda storage: storage.write("there", b"x", durable=False),
-    "write_json": lambda storage: storage.write_json("new.json", {}),
     "create": lambda storage: storage.create("new", b"x"),
     "swap": lambda storage: storage.swap("there", b"x", ""),
     "replacing": lambda storage: replace(storage, "there", b"x"),

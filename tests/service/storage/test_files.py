@@ -194,16 +194,6 @@ def test_the_same_files_with_other_patience() -> None:
     assert told == ["read file"]
 
 
-def test_json() -> None:
-    storage = Storage(Memory())
-    storage.write_json("file.json", {"a": [1, None]})
-    assert storage.read("file.json") == b'{\n "a": [\n  1,\n  null\n ]\n}'
-    assert storage.read_json("file.json") == {"a": [1, None]}
-    storage.write("file.json", b"{")
-    with pytest.raises(ValueError, match="property name"):
-        storage.read_json("file.json")
-
-
 def test_a_disk_that_is_full_while_a_large_file_is_written_is_an_error_with_words(tmp_path: Path) -> None:
     storage = open_storage(tmp_path)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -182,7 +182,7 @@ def test_a_driver_of_an_older_version_that_takes_it_is_noticed(tmp_path: Path) -
 def test_the_lease_of_an_older_version_is_respected_and_taken(tmp_path: Path) -> None:
     storage = open_storage(tmp_path)
     old = {"token": "t", "host": "elsewhere", "boot": "b", "pid": 1, "process_started": "1", "beats": 5, "time": ""}
-    storage.write_json(LEASE, old | {"time": "2020-01-01T00:00:00+00:00"})
+    storage.write(LEASE, json.dumps(old | {"time": "2020-01-01T00:00:00+00:00"}).encode())
     taker = quick(storage)
     assert taker.acquire() == "elsewhere:1"
     assert taker.number == 1
