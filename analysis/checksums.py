@@ -3,7 +3,8 @@
 The footer of a file has, among the metadata of its schema, the key ``t1t2_sha256``. The value is the SHA-256, in
 hexadecimal, of all the file's bytes, where 64 zeros stand for the value itself. The key ``t1t2_frame`` has the SHA-256
 of all page headers and then of the footer, where zeros stand for both values: that is all but the content of pages,
-which have checksums of Parquet's own. The service writes both in ``service/ledger/checksums.py``.
+which have checksums of Parquet's own. Where the headers lie is told by the key ``t1t2_headers``: for each, the bytes
+since the one before, and its length. The service writes all three in ``service/ledger/checksums.py``.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.page_headers import page_header
-
 CHECKSUM_KEY = b"t1t2_sha256"
 UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)  # what pyarrow raises when it reads a damaged file
 _BLANK = b"0" * 64
 _BLOCK = 1 << 20
+# As Thrift's compact protocol writes a text: its length, in bytes of which all but the last are above 127; then itself.
+_CHECKSUM = re.compile(re.escape(CHECKSUM_KEY) + rb"\x18\x40([0-9a-f]{64})")
 _FRAME = re.compile(rb"t1t2_frame\x18\x40([0-9a-f]{64})")
-_CHECKSUM = re.compile(re.escape(CHECKSUM_KEY) + rb"\x18\x40([0-9a-f]{64})")  # as Thrift's compact protocol writes it
+_HEADERS = re.compile(rb"t1t2_headers\x18[\x80-\xff]*[\x00-\x7f]((?:\d+:\d+,)*)")
 
 
 def damage(
@@ -69,9 +70,9 @@ def _is_checked(source: pa.NativeFile, frame_alone: bool) -> bool:
         if CHECKSUM_KEY in footer:
             raise ValueError("its checksum cannot be read")
         return False
-    frames = list(_FRAME.finditer(footer))
-    if frame_alone and frames and frames[-1].group(1) != _BLANK:
-        own = _headers(source, size - length)
+    frames, headers = list(_FRAME.finditer(footer)), list(_HEADERS.finditer(footer))
+    if frame_alone and headers and frames and frames[-1].group(1) != _BLANK:
+        own = _hash_of_headers(source, headers[-1].group(1))
         for match in sorted((found[-1], frames[-1]), key=lambda match: match.start()):
             footer = footer[: match.start(1)] + _BLANK + footer[match.end(1) :]
         own.update(footer)
@@ -90,26 +91,15 @@ def _is_checked(source: pa.NativeFile, frame_alone: bool) -> bool:
     return True
 
 
-def _headers(source: pa.NativeFile, stop: int) -> hashlib._Hash:
-    """The hash of all page headers before ``stop``; raises ValueError where pages do not fill the file."""
+def _hash_of_headers(source: pa.NativeFile, places: bytes) -> hashlib._Hash:
+    """The hash of all page headers; where they lie may be wrong, for the caller compares the hash with the file's."""
     own = hashlib.sha256()
-    at = len(b"PAR1")
-    if _read(source, 0, at) != b"PAR1":
-        raise ValueError("it is no Parquet file")
-    while at < stop:
-        for most in (512, _BLOCK):  # a header is short but for the texts of its statistics
-            block = _read(source, at, min(at + most, stop))
-            try:
-                end, size = page_header(block, 0)
-                break
-            except IndexError:
-                continue
-        else:
-            raise ValueError("the header of a page is not whole")
-        own.update(block[:end])
-        at += end + size
-    if at != stop:
-        raise ValueError("its pages are not whole")
+    at = 0
+    for place in places.split(b",")[:-1]:
+        gap, length = place.split(b":")
+        at += int(gap)
+        own.update(source.read_at(int(length), at))
+        at += int(length)
     return own
 
 

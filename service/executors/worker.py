@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from service.errors import DamagedFileError, StudyError
+from service.errors import DamagedFileError, StorageError, StudyError
 from service.executors.base import Failed, Finished, Place, Task, Trained, WorkerSetup
 from service.executors.checkpoints import checkpoint_name, packed, unpacked
 from service.executors.received import Received, reason
@@ -162,13 +162,19 @@ class Worker:
             return unpacked(name, self._storage.read(name))
         except FileNotFoundError:
             return None, {}
-        except DamagedFileError as error:
+        except (DamagedFileError, StorageError) as error:
             log.warning("checkpoint %s: its pack starts again", error)
             return None, {}
 
     def _save(self, name: str, checkpoint: Checkpoint, points: dict[str, list[Any]]) -> None:
-        if self._storage is not None:
-            self._storage.write(name, packed(name, checkpoint, points))
+        """Keep a checkpoint. A storage that refuses it fails no training: only its next attempt begins further back."""
+        if self._storage is None:
+            return
+        content = packed(name, checkpoint, points)
+        try:
+            self._storage.write(name, content)
+        except StorageError as error:
+            log.warning("a checkpoint is not kept: %s", error)
 
 
 def cores() -> int:

@@ -4,7 +4,8 @@ The footer of such a file has, among the metadata of its schema, the key ``t1t2_
 hexadecimal, of all the file's bytes, where 64 zeros stand for the value itself. Parquet's own checksums, which are
 written too, cover the content of pages alone: neither their headers nor the footer with its statistics. For these there
 is the key ``t1t2_frame``: the SHA-256 of all page headers and then of the footer, where zeros stand for both values.
-Who checks it, and each page as it is read, need not read the rest: the analysis does so.
+Where the headers lie is told by the key ``t1t2_headers``: for each, the bytes since the one before, and its length. Who
+checks the frame, and each page as it is read, need not read the rest: the analysis does so.
 
 ``analysis/checksums.py`` checks the same, because the analysis does not import the service.
 """
@@ -25,6 +26,7 @@ from service.ledger.page_headers import page_header
 
 CHECKSUM_KEY = b"t1t2_sha256"
 FRAME_KEY = b"t1t2_frame"
+HEADERS_KEY = b"t1t2_headers"
 BLANK = b"0" * 64  # stands for the checksum while it is computed
 BLOCK = 1 << 20
 UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)  # what pyarrow raises when it reads a damaged file
@@ -59,6 +61,7 @@ class ChecksummedWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._writer.add_key_value_metadata({HEADERS_KEY: self._sink.places()})
         self._sink.is_closing = True
         self._writer.close()
         if error is None:
@@ -75,7 +78,10 @@ class _Sink:
         self._sink = sink
         self._hash = hashlib.sha256()
         self._frame = hashlib.sha256()
-        self._is_framed = True
+        self._headers: list[str] = []
+        self._told = 0  # of them, in the footer
+        self._after_header = 0  # where the last header ended
+        self._is_framed = True  # whether all headers are known
         self._rest = len(b"PAR1")  # bytes to come that belong to no page header
         self._written = 0
         self._footer = b""
@@ -98,10 +104,17 @@ class _Sink:
             while self._is_framed and at < len(data):
                 end, size = page_header(data, at)
                 self._frame.update(data[at:end])
+                self._headers.append(f"{self._written + at - self._after_header}:{end - at},")
+                self._after_header = self._written + end
                 at = min(end + size, len(data))
                 self._rest = end + size - at
         except (IndexError, ValueError):
             self._is_framed = False
+
+    def places(self) -> str:
+        """Where the headers lie that were written until now."""
+        self._told = len(self._headers)
+        return "".join(self._headers)
 
     def tell(self) -> int:
         return self._written
@@ -116,7 +129,7 @@ class _Sink:
         """Write the footer with the checksum in it; returns the SHA-256 of the whole file."""
         prefix = FRAME_KEY + b"\x18\x40"
         before, found, after = self._footer.rpartition(prefix + BLANK)
-        if found and self._is_framed and not self._rest:
+        if found and self._is_framed and not self._rest and self._told == len(self._headers):
             self._frame.update(self._footer)
             self._footer = before + prefix + self._frame.hexdigest().encode() + after
         before, prefix, after = self._footer.rpartition(_PREFIX + BLANK)

@@ -1,7 +1,6 @@
 """The headers of a Parquet file's pages, which the pages' own checksums do not cover.
 
-A header is a structure in Thrift's compact protocol. ``analysis/page_headers.py`` is the same, because the analysis
-does not import the service.
+A header is a structure in Thrift's compact protocol.
 """
 
 from __future__ import annotations

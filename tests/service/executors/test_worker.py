@@ -48,6 +48,14 @@ def interrupted(config: Any, members: Any, **options: Any) -> Iterator[Record]:
     yield from points[1:]
 
 
+def keeping(config: Any, members: Any, **options: Any) -> Iterator[Record]:
+    """Gives a checkpoint on the way."""
+    first, *others = train(config, members, online=False)
+    yield first
+    yield Checkpoint(5, {"x": torch.ones(2)})
+    yield from others
+
+
 def worker(trainer: str, **values: Any) -> Worker:
     return Worker(WorkerSetup(configs=toy_spec().train_configs(), trainer=f"{__name__}:{trainer}", **values))
 
@@ -138,6 +146,14 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, job: Job) -> None:
     path.parent.mkdir()
     path.write_bytes(b"not a zip")
     assert len(worker("train", storage=str(tmp_path), checkpoint_every=5).train(job).results) == 2
+
+
+def test_a_storage_that_takes_no_checkpoint_fails_no_training(tmp_path: Path, job: Job) -> None:
+    place = tmp_path / "a file where a directory should be"
+    place.write_text("")
+    reply = worker("keeping", storage=str(place), checkpoint_every=5).attempt(job)
+    assert isinstance(reply.result, Trained), reply.result
+    assert [result.status for result in reply.result.results] == ["completed", "completed"]
 
 
 def test_a_checkpoint_is_named_after_its_runs(job: Job) -> None:
