@@ -97,7 +97,10 @@ class _Sink:
         return len(data)
 
     def _note_headers(self, data: bytes) -> None:
-        """Hash the page headers in what is written; each comes in one piece, or there is no frame."""
+        """Hash the page headers in what is written; each comes in one piece, or there is no frame.
+
+        There is none with pyarrow 17 either, which writes more than pages. Then all bytes are read for a check.
+        """
         at = min(self._rest, len(data))
         self._rest -= at
         try:

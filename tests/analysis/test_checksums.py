@@ -75,6 +75,7 @@ def test_the_frame_and_the_checksums_of_pages_tell_every_damage(seed: int) -> No
             assert rows.equals(sound), "the flipped bit is of the whole file's checksum"
 
 
+@pytest.mark.skipif(pa.__version__.startswith("17."), reason="pyarrow 17 writes more than pages: files are read whole")
 def test_the_frame_was_written() -> None:
     """Without it the check would still hold, but read the whole file."""
     prefix = b"t1t2_frame\x18\x40"
