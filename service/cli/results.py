@@ -57,7 +57,7 @@ def results(
     """
     if as_json and as_csv:
         raise StudyError("--json and --csv: choose one")
-    from service.client.results import open_study, parquet_place, select
+    from service.client.results import frame_of, open_study, parquet_place, select
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of unreadable shards, told below
@@ -67,7 +67,7 @@ def results(
             f"warning: {opened.location}/{shard} cannot be read and is left out; resuming trains its runs again",
             file=sys.stderr,
         )
-    frame = select(getattr(opened, table.value), columns=columns, query=query, arm=arm, sort=sort)
+    frame = select(frame_of(opened, table.value), columns=columns, query=query, arm=arm, sort=sort)
     parquet = parquet_place(opened, table.value)
     total = len(frame)
     if limit is None:

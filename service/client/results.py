@@ -54,6 +54,21 @@ def open_study(uri: str, columns: Sequence[str] | None = None) -> Study:
         raise StudyError(str(error)) from None
 
 
+def frame_of(study: Study, table: str) -> pd.DataFrame:
+    """``runs``, ``trajectories`` or ``attempts`` of a study.
+
+    Raises:
+        StudyError: the table is damaged. That shows when its values are read, not before.
+    """
+    import analysis
+
+    try:
+        frame: pd.DataFrame = getattr(study, table)
+    except analysis.StudyError as error:
+        raise StudyError(str(error)) from None
+    return frame
+
+
 def parquet_place(study: Study, table: str) -> str:
     """Where the Parquet of a table is: the published file, or the shards of a study that has published nothing yet."""
     base = study.location.partition("?")[0].rstrip("/")

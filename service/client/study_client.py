@@ -94,10 +94,9 @@ class StudyClient:
 
     def results(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """The runs finished so far, one row each, in the order of the plan."""
-        from service.client.results import open_study
+        from service.client.results import frame_of, open_study
 
-        runs: pd.DataFrame = open_study(self.uri(name), columns=columns).runs
-        return runs
+        return frame_of(open_study(self.uri(name), columns=columns), "runs")
 
     def report(self, name: str, out: Path | None = None) -> Report:
         """Write the report, by default beside the study's tables."""

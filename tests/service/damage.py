@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from service import StudyError, list_studies, read_events, read_status
-from service.client.results import open_study
+from service.client.results import frame_of, open_study
 from service.records.events import DAMAGED
 from service.records.requests import take_requests
 from service.storage.files import open_storage
@@ -149,7 +149,7 @@ def _requests(study: Path) -> list[tuple[str, str]]:
 
 def _table(name: str) -> Callable[[Path], pd.DataFrame]:
     def read(study: Path) -> pd.DataFrame:
-        frame: pd.DataFrame = getattr(open_study(str(study)), name)
+        frame = frame_of(open_study(str(study)), name)
         keys = [key for key in ("run_id", "step", "attempt") if key in frame]  # shards come in no order
         return frame.sort_values(keys, ignore_index=True)
 

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -39,6 +40,19 @@ def test_the_table_has_every_run_and_says_where_the_parquet_is(study: Path, caps
     assert lines[-2] == "34 of 34 rows"
     assert lines[-1] == f"parquet: {study}/runs.parquet"
     assert (study / "runs.parquet").exists()
+
+
+@pytest.mark.parametrize("table", ["runs", "trajectories", "attempts"])
+def test_a_flipped_bit_is_an_error_that_names_the_file(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], table: str
+) -> None:
+    damaged = shutil.copytree(study, tmp_path / "toy")
+    content = bytearray((damaged / f"{table}.parquet").read_bytes())
+    content[len(content) // 3] ^= 4
+    (damaged / f"{table}.parquet").write_bytes(content)
+    assert f"{damaged}/{table}.parquet: is damaged" in refused(capsys, str(damaged), "--table", table)
+    assert main(["report", str(damaged)]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_json_is_the_table_with_every_digit(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
