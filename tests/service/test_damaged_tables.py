@@ -104,7 +104,8 @@ def test_a_damaged_published_table_is_told_and_made_anew(
     out = tmp_path / "toy"
     expected = values(studies.calm)
     for seed in range(2):
-        shutil.copytree(studies.calm, out, dirs_exist_ok=True)
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(studies.calm, out)
         path = out / f"{name}.parquet"
         path.write_bytes(damaged(path.read_bytes(), kind, seed, (studies.other / f"{name}.parquet").read_bytes()))
         assert looked_at(out, name, expected) == "error"
