@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
-import types
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,17 +129,28 @@ def test_a_gpu_where_there_is_none_is_one_clear_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("cluster")
-def test_actors_that_cannot_start_end_the_study_with_the_reason(tmp_path: Path) -> None:
-    spec = toy_spec(trainer="tests.service.toy_of_the_driver:train")
-    module = types.ModuleType("tests.service.toy_of_the_driver")  # only this process has it
-    module.train = lambda *arguments, **options: iter(())  # type: ignore[attr-defined]
-    sys.modules[module.__name__] = module
-    try:
-        with pytest.raises(StudyError, match=r"no actor starts: .*cannot be imported"):
-            run_study(spec, tmp_path / "study")
-    finally:
-        del sys.modules[module.__name__]
+def test_actors_that_cannot_start_end_the_study_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = trainer_of_actors(tmp_path, monkeypatch, "raise ImportError('not on this node')")
+    spec = toy_spec(trainer=f"{module}:train", execution={"actors": 1})
+    with pytest.raises(StudyError, match=r"no actor starts: .*cannot be imported.*not on this node"):
+        run_study(spec, tmp_path / "study")
+
+
+def trainer_of_actors(place: Path, monkeypatch: pytest.MonkeyPatch, statement: str) -> str:
+    """A module with a toy trainer that does something in actors alone as it is imported; its name."""
+    name = f"in_actors_{zlib.crc32(statement.encode())}"
+    (place / f"{name}.py").write_text(
+        "import os, sys, threading\n"
+        "from tests.service.toy import train\n"
+        "if 'ray' in sys.modules and str(os.getpid()) != os.environ['TOY_DRIVER']:\n"
+        f"    {statement}\n"
+    )
+    monkeypatch.syspath_prepend(str(place))
+    monkeypatch.setenv("PYTHONPATH", str(place), prepend=os.pathsep)
+    monkeypatch.setenv("TOY_DRIVER", str(os.getpid()))
+    return name
 
 
 @pytest.mark.slow
@@ -173,16 +183,8 @@ def test_actors_that_hang_are_noticed_and_their_runs_are_trained_elsewhere(
 def test_an_actor_that_hangs_while_it_loads_ends_the_study_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "waits_in_actors.py").write_text(
-        "import os, sys, threading\n"
-        "from tests.service.toy import train\n"
-        "if 'ray' in sys.modules and str(os.getpid()) != os.environ['TOY_DRIVER']:  # in an actor alone\n"
-        "    threading.Event().wait()\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setenv("TOY_DRIVER", str(os.getpid()))
-    spec = toy_spec(trainer="waits_in_actors:train", execution={"actors": 1, "load_timeout_s": 3.0})
+    module = trainer_of_actors(tmp_path, monkeypatch, "threading.Event().wait()")
+    spec = toy_spec(trainer=f"{module}:train", execution={"actors": 1, "load_timeout_s": 3.0})
     with pytest.raises(StudyError, match=r"no actor starts: hung: no sign of life for \d+ s"):
         run_study(spec, tmp_path / "study")
 

@@ -17,7 +17,7 @@ from service.errors import StudyBusyError, TakenOverError
 from service.storage.files import Storage, open_storage
 from service.storage.lease import Lease
 from service.storage.lease_record import CLAIMS, LEASE, alive_here, claims, is_held, read_record
-from tests.service.object_store import s3_server
+from tests.service.object_store import FlakyS3, s3_server
 from tests.service.storage.leases import await_loss, change, fall_silent, patient, quick, seem_elsewhere
 from tests.service.storage.memory import Memory
 
@@ -28,14 +28,20 @@ class Remote(Memory):
     is_remote = True
 
 
+@pytest.fixture(scope="module")
+def s3() -> Iterator[FlakyS3]:
+    """One server for all tests: it takes seconds to start."""
+    with pytest.MonkeyPatch.context() as patch, s3_server(patch, "studies") as store:
+        yield store
+
+
 @pytest.fixture(params=["disk", "store"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     """A study's place, on a disk and in an S3 store."""
     if request.param == "disk":
-        yield open_storage(tmp_path / "study")
-    else:
-        with s3_server(monkeypatch, "studies") as store:
-            yield open_storage(store.uri("studies/study"), first_delay_s=0.02)
+        return open_storage(tmp_path / "study")
+    server: FlakyS3 = request.getfixturevalue("s3")
+    return open_storage(server.uri(f"studies/{tmp_path.name}"), first_delay_s=0.02)
 
 
 def test_it_is_held_until_released(storage: Storage) -> None:
