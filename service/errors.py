@@ -43,7 +43,7 @@ class DamagedFileError(StudyError):
 
     def __init__(self, where: str, reason: str, remedy: str = "") -> None:
         super().__init__(f"{where}: is damaged ({reason}){remedy and f'; {remedy}'}")
-        self.where, self.reason = where, reason
+        self.where, self.reason, self.remedy = where, reason, remedy
 
 
 class ResourceError(StudyError):

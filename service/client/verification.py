@@ -42,8 +42,7 @@ def verify_study(uri: str) -> Iterator[Examined]:
     try:
         manifest = Manifest.load(storage)
     except DamagedFileError as error:
-        repair = "put it back from a copy; moved away, it leaves tables that can be read, but not gone on with"
-        yield Examined(path=MANIFEST, verdict="damaged", reason=error.reason, repair=repair)
+        yield Examined(path=MANIFEST, verdict="damaged", reason=error.reason, repair=error.remedy)
     else:
         yield _judged("", MANIFEST, _is_checked_json, storage, MANIFEST, None)
     yield from _tables(storage, manifest)

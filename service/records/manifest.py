@@ -177,7 +177,7 @@ def _rebuilt(
     manifest = Manifest.of(make_plan(spec))
     if is_published(storage):  # how many rows there should be is not known: they are published anew
         manifest = dataclasses.replace(manifest, tables={**dict.fromkeys(TABLES, 0), "published_at": now()})
-    on_rebuilt(f"{problem}; it is made anew from the spec, whose tables are here")
+    on_rebuilt(f"{problem.where}: is damaged ({problem.reason}); it is made anew from the spec, whose tables are here")
     return spec, manifest
 
 

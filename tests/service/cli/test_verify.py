@@ -78,6 +78,7 @@ def test_a_damaged_manifest_leaves_the_rest_to_be_examined(study: Path, capsys: 
     assert main(["verify", str(study)]) == 1
     text = capsys.readouterr().out
     assert "study.json: damaged" in text
+    assert f"t1t2 run SPEC --out {study}" in text
     assert "runs.parquet: damaged" in text
 
 
