@@ -121,7 +121,7 @@ def stop_driver(soak: Soak, draw: random.Random, number: int) -> Facts | None:
 
 def zombie_driver(soak: Soak, draw: random.Random, number: int) -> Facts | None:
     """SIGSTOP the driver for longer than its lease, start another one, and let the first go on when that one works."""
-    if soak.drivers.stopped or soak.drivers.zombies:
+    if soak.drivers.stopped or soak.drivers.zombies or not soak.drivers.holds_lease():
         return None
     pid = soak.drivers.stop()
     zombie = soak.drivers.supersede(number)

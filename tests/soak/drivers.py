@@ -95,7 +95,7 @@ class Drivers:
             lease = json.loads(self._place.read(LEASE))
         except (OSError, ValueError):
             return False
-        return self.current is not None and bool(lease.get("pid") == self.current.pid)
+        return self.current is not None and lease.get("pid") == self.current.pid and not lease.get("released")
 
     def tend(self) -> bool:
         """Start a driver where none is; whether the study has been completed instead."""

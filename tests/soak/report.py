@@ -16,7 +16,7 @@ from service.records.manifest import read_spec
 from tests.benchmarks.measure import machine
 from tests.soak.blows import BLOWS, Blow
 from tests.soak.drivers import WORKS_ON
-from tests.soak.journal import Journal
+from tests.soak.journal import Journal, Line
 from tests.soak.places import DiskPlace, Place, S3Place
 from tests.soak.soak import soaking
 from tests.soak.study import compare, soak_spec
@@ -99,7 +99,11 @@ def report(phases: Sequence[Phase], seed: int) -> dict[str, Any]:
         "seed": seed,
         "blows": sum(row["dealt"] for row in kinds.values()),
         "sound": not any(phase.runs[key] for phase in had for key in BAD)
-        and not any(note["code"] == WORKS_ON for phase in had for note in phase.journal.notes("zombie_ended")),
+        and not any(
+            zombie["code"] == WORKS_ON and zombie["had_driven"]
+            for study in studies.values()
+            for zombie in study["zombies"]
+        ),
         "kinds": kinds,
         "kinds_not_dealt": sorted({blow.kind for blow in BLOWS} - set(kinds)),
         "left_out": skipped,
@@ -121,7 +125,22 @@ def _of_phase(phase: Phase) -> dict[str, Any]:
         "times_begun": len(begun),
         "drivers": len(journal.notes("driver_started")),
         "drivers_that_ended_by_themselves": dict(exits.most_common()),
-        "zombies": [{key: note[key] for key in ("code", "after_s")} for note in journal.notes("zombie_ended")],
+        "zombies": [
+            {"code": note["code"], "after_s": note["after_s"], "had_driven": _had_driven(phase, note)}
+            for note in journal.notes("zombie_ended")
+        ],
         "requests_that_met_a_fault": dict(met),
         "tracebacks_of_commands": len(journal.notes("traceback")),
     }
+
+
+def _had_driven(phase: Phase, zombie: Line) -> bool:
+    """Whether a zombie had committed runs before it was stopped.
+
+    One that was stopped while it was still loading has had no study to lose. It may take it, like any other driver,
+    when it goes on and finds that nobody holds it.
+    """
+    started = [note["at"] for note in phase.journal.notes("driver_started") if note["pid"] == zombie["pid"]]
+    stopped = next(blow["at"] for blow in phase.journal.blows() if blow["number"] == zombie["of"])
+    commits = phase.place.commits() if phase.place is not None else []
+    return any(started[-1] < at < stopped for at in commits)
