@@ -24,7 +24,9 @@ LARGEST_CALL = 256
 QUEUE_UP_TO_S = 5.0  # an actor gets a second call while one is running only if packs are shorter than this
 POLL_S = 2.0  # how often to look at the cluster's nodes
 LISTEN_S = 1.0  # how often to look for actors that have long been silent
-START_FAILURES = 3  # in a row, with no actor working, before the study ends with the reason
+# In a row, with no actor working, before the study ends with the reason: actors that say why they do not start, or
+# hang; and actors that die as they start, as all do on a node that is lost.
+START_FAILURES, START_DEATHS = 3, 12
 
 
 class RayExecutor:
@@ -38,7 +40,7 @@ class RayExecutor:
         self._next_poll = 0.0
         self._next_start = 0.0
         self._next_listen = 0.0
-        self._start_failures = 0
+        self._start_failures = self._start_deaths = 0
         self._patience = Patience(execution.hung_after_s, execution.load_timeout_s)
         self._clock = Clock(time.monotonic())
 
@@ -146,7 +148,7 @@ class RayExecutor:
             if actor.starting is not None:
                 actor.place = ray.get(actor.starting)
                 actor.starting = None
-                self._start_failures = 0
+                self._start_failures = self._start_deaths = 0
                 actor.pulse.begins(self._clock.time)
                 self._notice("actor_started", "", {"node": actor.place.node_ip, "pid": actor.place.pid})
             while actor.calls and actor.calls[0][0] in done:
@@ -189,15 +191,19 @@ class RayExecutor:
     def _died(self, actor: Actor, error: RayError) -> list[Lost]:
         """The tasks of an actor that has died, of which Ray says why."""
         cause = error.cause if isinstance(error, RayTaskError) else None
-        return self._lost(actor, _reason(cause or error), hopeless=isinstance(cause, ConfigError | StudyError))
+        hopeless = isinstance(cause, ConfigError | StudyError)
+        return self._lost(actor, _reason(cause or error), hopeless=hopeless, died=cause is None)
 
-    def _lost(self, actor: Actor, reason: str, *, hopeless: bool = False) -> list[Lost]:
-        """End an actor; the tasks that it had. ``hopeless``: it did not start, and another one would not either."""
+    def _lost(self, actor: Actor, reason: str, *, hopeless: bool = False, died: bool = False) -> list[Lost]:
+        """End an actor; the tasks that it had.
+
+        ``hopeless``: if it did not start, another one would not either. ``died``: of something outside of its own code.
+        """
         self._dismiss(actor)
         at = {"node": actor.place.node_ip, "pid": actor.place.pid}
         if actor.starting is not None:
             self._notice("actor_lost", f"did not start: {reason}", at)
-            self._failed_to_start(reason, hopeless)
+            self._failed_to_start(reason, hopeless=hopeless, died=died)
         else:
             self._notice("actor_lost", reason, at)
         self._next_poll = 0.0  # replace it now
@@ -214,11 +220,14 @@ class RayExecutor:
         for task, reply in zip(tasks, replies, strict=True):
             self._patience.learn(task, reply.silence_s)
 
-    def _failed_to_start(self, reason: str, hopeless: bool) -> None:
+    def _failed_to_start(self, reason: str, *, hopeless: bool, died: bool) -> None:
         """Try again later; raises StudyError where that is hopeless."""
-        self._start_failures += 1
-        self._next_start = time.monotonic() + min(30.0, 0.5 * 2**self._start_failures)
-        if (hopeless or self._start_failures >= START_FAILURES) and self.workers() == 0:
+        self._start_failures += not died
+        self._start_deaths += died
+        in_a_row = self._start_failures + self._start_deaths
+        self._next_start = time.monotonic() + min(30.0, 0.5 * 2**in_a_row)
+        too_often = self._start_failures >= START_FAILURES or self._start_deaths >= START_DEATHS
+        if (hopeless or too_often) and self.workers() == 0:
             raise StudyError(f"no actor starts: {reason}")
 
     # -- actors and nodes
