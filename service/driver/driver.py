@@ -15,7 +15,7 @@ from service.driver.scheduler import Scheduler, about
 from service.errors import StudyError
 from service.executors.base import Executor, Failed, Finished, Lost, Outcome, Place, Task
 from service.executors.received import unsound
-from service.ledger.recovery import Recovered, RunState, recover
+from service.ledger.recovery import Recovered, RunState, holds_attempts, recover
 from service.ledger.shards import Ledger
 from service.records.clock import now
 from service.records.events import EventLog
@@ -118,7 +118,7 @@ class Driver:
         return [*self._at_work(), *self.uncommitted()]
 
     def uncommitted(self) -> Attempts:
-        """Those of them that have ended."""
+        """Run and attempt of all that has ended and is not committed yet."""
         return self._committer.uncommitted()
 
     def take_standing_requests(self) -> None:
@@ -229,7 +229,6 @@ class Driver:
 def log_damaged_shards(log: EventLog, recovered: Recovered) -> None:
     """Say which files the ledger has found damaged."""
     for path in recovered.set_aside:
-        holds_attempts = path.startswith(("attempts", "ledger/attempts"))
-        what = "when and where its runs were trained is lost" if holds_attempts else "its runs are trained again"
+        what = "when and where its runs were trained is lost" if holds_attempts(path) else "its runs are trained again"
         text = f"{path} is damaged; it is in ledger/corrupt now, {what}"
         log.add("shard_corrupt", text, {"path": path})

@@ -248,7 +248,7 @@ def _number(value: object, where: str) -> float:
 
 def _finite(value: object, name: str, where: str) -> float:
     number = value if type(value) is float else _number(value, f"{where}.{name}")
-    if number - number != 0.0:  # NaN or infinite
+    if not math.isfinite(number):
         raise BadRecordError(f"{where}.{name} = {number}: must be finite")
     return number
 

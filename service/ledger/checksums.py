@@ -156,13 +156,7 @@ def opened_whole(source: pa.NativeFile, where: str) -> pq.ParquetFile:
         place = _place(source)
         if place is not None:
             start, written = place
-            own = hashlib.sha256()
-            for block in _blocks(source, 0, start):
-                own.update(block)
-            own.update(BLANK)
-            for block in _blocks(source, start + len(BLANK), source.size()):
-                own.update(block)
-            if own.hexdigest().encode() != written:
+            if sha256_of(source, blank_at=start).encode() != written:
                 raise ValueError("its content does not fit its checksum")
     except OSError as error:
         raise StorageError(f"cannot read {where}: {error}") from error
@@ -188,10 +182,16 @@ def opened_again(source: pa.NativeFile, where: str) -> pq.ParquetFile:
         raise DamagedFileError(where, one_line(error)) from None
 
 
-def sha256_of(source: pa.NativeFile) -> str:
-    """The SHA-256 of a whole file, as ``sha256sum`` computes it."""
+def sha256_of(source: pa.NativeFile, blank_at: int | None = None) -> str:
+    """The SHA-256 of a whole file, as ``sha256sum`` computes it; with zeros for the checksum at ``blank_at``."""
     whole = hashlib.sha256()
-    for block in _blocks(source, 0, source.size()):
+    start = 0
+    if blank_at is not None:
+        for block in _blocks(source, 0, blank_at):
+            whole.update(block)
+        whole.update(BLANK)
+        start = blank_at + len(BLANK)
+    for block in _blocks(source, start, source.size()):
         whole.update(block)
     return whole.hexdigest()
 

@@ -46,7 +46,7 @@ def recover(ledger: Ledger, checksummed: Collection[str] = ()) -> Recovered:
     """
     aside = _set_aside_damaged(ledger, checksummed)
     _delete_orphans(ledger)
-    if any(path.startswith(("attempts", "ledger/attempts")) for path in aside):
+    if any(map(holds_attempts, aside)):
         _remake_attempts(ledger)
     pending = {arm: bytearray(count) for arm, count in ledger.plan.planned().items()}
     found = Recovered(status=pending, set_aside=aside)
@@ -63,6 +63,11 @@ def recover(ledger: Ledger, checksummed: Collection[str] = ()) -> Recovered:
         _note_finals(ledger, arm, runs, found)
     _note_attempts(ledger, pa.chunked_array(committed, pa.string()).combine_chunks(), found)
     return found
+
+
+def holds_attempts(path: str) -> bool:
+    """Whether a file of the ledger, by its path, holds attempts and no results."""
+    return path.startswith(("attempts", "ledger/attempts"))
 
 
 def _set_aside_damaged(ledger: Ledger, checksummed: Collection[str]) -> list[str]:

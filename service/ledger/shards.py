@@ -79,7 +79,7 @@ class Ledger:
 
     def begin(self, lease: int) -> None:
         """Write under the lease of this number from now on; of older ones the shards that are there now count."""
-        found = [file for table in ("runs", "trajectories", "attempts") for file in self.all_shards(table)]
+        found = [file for table in self.schemas for file in self.all_shards(table)]
         self._lease, self._older = lease, {file for file in found if file.lease < lease}
 
     def commit(self, *, runs: list[Row], points: dict[str, list[Any]], attempts: list[Row]) -> None:

@@ -46,6 +46,10 @@ def open_storage(uri: str | os.PathLike[str], *, tries: int = TRIES, first_delay
     return Storage(backend, tries=tries, first_delay_s=first_delay_s)
 
 
+def _tell_nobody(what: str, error: OSError, delay: float) -> None:
+    """Where nobody wants to know of retries."""
+
+
 class Storage:
     """The files below one root: what :class:`service.storage.backend.Backend` offers, tried again, and more.
 
@@ -65,7 +69,7 @@ class Storage:
         tries: int = TRIES,
         first_delay_s: float = FIRST_DELAY_S,
         limit_s: float = LIMIT_S,
-        on_retry: RetryListener = lambda what, error, delay: None,
+        on_retry: RetryListener = _tell_nobody,
     ) -> None:
         self._backend = backend
         self._limit_s = limit_s
@@ -80,26 +84,15 @@ class Storage:
 
     def fenced(self, check: Check) -> Storage:
         """The same files, where ``check`` is called before each change and keeps it from happening if it raises."""
-        return Storage(
-            Fenced(self._backend, check),
-            tries=self._tries,
-            first_delay_s=self._first_delay_s,
-            limit_s=self._limit_s,
-            on_retry=self._on_retry,
-        )
+        return self._like(Fenced(self._backend, check), self._tries, self._on_retry)
 
     def retrying(self, *, tries: int | None = None, on_retry: RetryListener | None = None) -> Storage:
         """The same files with another number of tries, or with a listener that is told before something is retried."""
-        tries, on_retry = tries or self._tries, on_retry or self._on_retry
-        return Storage(
-            self._backend, tries=tries, first_delay_s=self._first_delay_s, limit_s=self._limit_s, on_retry=on_retry
-        )
+        return self._like(self._backend, tries or self._tries, on_retry or self._on_retry)
 
     def child(self, name: str) -> Storage:
         """The files below the directory ``name``, without the listener."""
-        return Storage(
-            self._backend.child(name), tries=self._tries, first_delay_s=self._first_delay_s, limit_s=self._limit_s
-        )
+        return self._like(self._backend.child(name), self._tries, _tell_nobody)
 
     def read(self, name: str) -> bytes:
         return self._retry(f"read {name}", lambda: self._backend.read(name))
@@ -164,6 +157,12 @@ class Storage:
 
     def remove_empty(self, keep: Path | None) -> None:
         self._backend.remove_empty(keep)
+
+    def _like(self, backend: Backend, tries: int, on_retry: RetryListener) -> Storage:
+        """Other files, with the delays and the limit of these."""
+        return Storage(
+            backend, tries=tries, first_delay_s=self._first_delay_s, limit_s=self._limit_s, on_retry=on_retry
+        )
 
     def _retry(self, what: str, operation: Callable[[], T], *, is_new: bool = False) -> T:
         """Where a new file is written, what is missing is its directory, which another process has just removed."""
