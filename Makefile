@@ -11,6 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 INSTALLED_BENCH := $(VENV)/.installed-bench
 PINNED_TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+PEERS := mlflow,notebook,optuna,tensorboard,wandb
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 LOWEST := .venv-lowest
 LOWEST_PYTHON ?= python3.11
@@ -95,7 +96,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	if [ "$$(uname -s)" = Linux ] && ! nvidia-smi -L >/dev/null 2>&1; then \
 		$(PIP) install --quiet --no-deps --retries 2 --extra-index-url $(CPU_INDEX) torch==$(PINNED_TORCH); fi
 	$(PIP) install --quiet --constraint constraints.txt setuptools
-	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test,lint]'
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test,lint,$(PEERS)]'
 	touch $@
 
 # As above, from the lower bounds instead of the pins; what they need in turn is the newest that they admit. Old releases
@@ -107,11 +108,11 @@ $(LOWEST)/.installed: pyproject.toml tests/lowest.py
 		$(LOWEST)/bin/pip install --quiet --no-deps --retries 2 --extra-index-url $(CPU_INDEX) \
 			"$$(grep '^torch==' $(LOWEST)/lowest.txt)"; fi
 	$(LOWEST)/bin/pip install --quiet --constraint $(LOWEST)/lowest.txt setuptools
-	$(LOWEST)/bin/pip install --quiet --constraint $(LOWEST)/lowest.txt --no-build-isolation --editable '.[aws,test]'
+	$(LOWEST)/bin/pip install --quiet --constraint $(LOWEST)/lowest.txt --no-build-isolation --editable '.[aws,test,$(PEERS)]'
 	touch $@
 
 $(INSTALLED_BENCH): $(INSTALLED)
-	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test,lint,bench]'
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test,lint,bench,$(PEERS)]'
 	touch $@
 
 constraints: $(INSTALLED_BENCH)  ## write constraints.txt anew from what .venv holds (after changing it on purpose)

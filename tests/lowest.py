@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
-EXTRAS = ("aws", "test")
+EXTRAS = ("aws", "mlflow", "notebook", "optuna", "tensorboard", "test", "wandb")
 REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[a-z,]+\])?(?:>=|~=)([0-9.]+)(?:,<[0-9.]+)?")
 
 

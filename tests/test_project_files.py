@@ -83,7 +83,8 @@ def test_lowest_versions_are_those_of_every_requirement() -> None:
 
 def test_a_requirement_without_a_lower_bound_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pyproject = tmp_path / "pyproject.toml"
-    pyproject.write_text('[project]\ndependencies = ["numpy<3"]\noptional-dependencies = {aws = [], test = []}\n')
+    extras = ", ".join(f"{extra} = []" for extra in lowest.EXTRAS)
+    pyproject.write_text(f'[project]\ndependencies = ["numpy<3"]\noptional-dependencies = {{{extras}}}\n')
     monkeypatch.setattr(lowest, "PYPROJECT", pyproject)
     with pytest.raises(ValueError, match="no lower bound is read from numpy<3"):
         lowest.lowest()
