@@ -36,7 +36,7 @@ _MEMORY_LIMIT = "1GB"  # of DuckDB, which spills to a temporary directory above 
 _ATTEMPTS_TO_LIST = 5  # the listing is made again where a running study replaces its shards by larger ones meanwhile
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Study:
     """One study: its spec and its tables.
 
@@ -128,6 +128,48 @@ class Study:
                     self._name_damage()  # or the query is wrong
                     raise
                 return frame
+
+    def best(
+        self, metric: str = "t2_loss", *, n: int = 1, arm: str | None = None, model: str | None = None
+    ) -> pd.DataFrame:
+        """The ``n`` completed runs with the lowest ``metric``, the best first: one row for each.
+
+        Its columns are model, arm, config_index, replicate, each hyperparameter under its own name (its value at the
+        end of the run, which is its value throughout where it is fixed), the losses and errors, and run_id. ``metric``
+        is ``t2_loss`` or ``t2_error``. ``arm`` and ``model`` limit the choice; without them all runs compete.
+
+        Luck makes the chosen run's T2 loss look too good, and not its test loss: so the test set chooses nothing here.
+        No table is held in memory.
+
+        Raises StudyError for a metric, an arm or a model that is not there, and where no run has completed.
+        """
+        from analysis.overview import best_runs
+
+        return best_runs(self.sql, metric=metric, n=n, arm=arm, model=model, where=self.location)
+
+    def __repr__(self) -> str:
+        """``<Study 'mnist' at studies/mnist: 891 runs, published>``; what is wrong, where it cannot be read."""
+        try:
+            number = int(self.sql("SELECT count(*) AS runs FROM runs")["runs"][0])
+            what = f"{number:,} run{'s' * (number != 1)}, {'' if self._is_published else 'not yet '}published"
+        except Exception as error:  # a debugger shows objects, too: nothing may come out of here
+            what = _first_line(error)
+        return f"<Study {self.name!r} at {self.location}: {what}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a small table, and where runs start and end; a sentence if it cannot be read."""
+        from analysis.notebook import as_html, as_sentence
+        from analysis.overview import overview
+
+        try:
+            return as_html(self.name, self.location, self._is_published, overview(self.sql, self.spec))
+        except Exception as error:  # a notebook would show a traceback in place of the study
+            return as_sentence(self.name, _first_line(error))
+
+    @property
+    def _is_published(self) -> bool:
+        """Whether all runs that are done stand in the published table."""
+        return bool(self._files["runs"]["top"]) and not self._files["runs"]["shards"]
 
     def _register(self, connection: Any, table: str) -> None:
         """Make the view ``table``: no row where the study has no such table."""
@@ -256,3 +298,7 @@ def _check_columns(asked: Sequence[str], known: Sequence[str], shown: str) -> No
     unknown = [c for c in asked if c not in known]
     if unknown:
         raise StudyError(f"{shown}: no column {', '.join(unknown)} in runs; there are: {', '.join(known)}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -92,6 +92,7 @@ def an_analysis(ax: Axes) -> None:
     study = load_study("studies/tiny")
     assert_type(study, Study)
     assert_type(study.runs, pd.DataFrame)
+    assert_type(study.best("t2_error", n=3, arm="online"), pd.DataFrame)
     region = find_region(study.runs, "mlp-64", study.boxes)
     assert_type(region, Region | NotComputable)
     if isinstance(region, NotComputable):
