@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 _HOMES = {
     "trainers.config": ("ConfigError", "TrainConfig"),
+    "trainers.costs": ("Costs", "measure_costs"),
     "trainers.loop": ("train",),
     "trainers.problem": ("Problem", "boxes", "load_problem"),
     "trainers.records": ("Checkpoint", "Member", "Point", "Result"),
@@ -20,6 +21,8 @@ __all__ = list(_HOME_OF)
 if TYPE_CHECKING:  # the same for type checkers, which then know every name and refuse all others
     from trainers.config import ConfigError as ConfigError
     from trainers.config import TrainConfig as TrainConfig
+    from trainers.costs import Costs as Costs
+    from trainers.costs import measure_costs as measure_costs
     from trainers.loop import train as train
     from trainers.problem import Problem as Problem
     from trainers.problem import boxes as boxes

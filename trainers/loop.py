@@ -32,6 +32,7 @@ def train(
     online: bool,
     checkpoint_every: int | None = None,
     resume: Checkpoint | None = None,
+    branch_from: Checkpoint | None = None,
 ) -> Iterator[Record]:
     """Train P members side by side and yield what happens: points, checkpoints, and one result for each at the end.
 
@@ -40,19 +41,29 @@ def train(
     the same member trained alone; one whose loss is no longer finite ends as ``diverged`` and disturbs no other.
 
     ``resume`` goes on from a checkpoint of the same call: on a CPU the records that follow are those of the
-    uninterrupted training bit for bit. Raises :class:`trainers.ConfigError` where a member's seed or hyperparameters do
-    not fit, and before anything is trained where the pack does not fit the memory.
+    uninterrupted training bit for bit. ``branch_from`` is a checkpoint of *other* members, of as many of the same
+    configuration and arm. It gives these members the weights of those, the state of both optimisers, the tangents and
+    the step. The hyperparameters stay their own, and from there on they draw batches and noise by their own seeds. That
+    is the exploit of population based training (Jaderberg et al., 2017).
+
+    Raises :class:`trainers.ConfigError` where a member's seed or hyperparameters do not fit, and before anything is
+    trained where the pack does not fit the memory.
     """
     if not members:
         raise ConfigError("members = []: must be one or more")
     if checkpoint_every is not None and checkpoint_every < 1:
         raise ConfigError(f"checkpoint_every = {checkpoint_every!r}: must be at least 1")
-    if resume is not None and not 0 <= resume.step <= config.inner.steps:
-        raise ConfigError(f"checkpoint at step {resume.step}: must be at most inner.steps = {config.inner.steps}")
+    if resume is not None and branch_from is not None:
+        raise ConfigError("resume and branch_from are both given: a training goes on from one checkpoint")
+    begin = branch_from if resume is None else resume
+    if begin is not None and not 0 <= begin.step <= config.inner.steps:
+        raise ConfigError(f"checkpoint at step {begin.step}: must be at most inner.steps = {config.inner.steps}")
     memory.check(problem, config, len(members), online)
     state = start(problem, config, members, online)
     if resume is not None:
         state.restore(resume)
+    elif branch_from is not None:
+        state.branch(branch_from)
     training = _Training(problem, config, state)
     if state.step == 0:
         yield from _points(problem, state, state.theta.new_full((len(members),), math.nan))

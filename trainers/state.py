@@ -54,20 +54,37 @@ class State:
 
     def restore(self, saved: Checkpoint) -> None:
         """Go on from a checkpoint. Raises :class:`ConfigError` where it is of another configuration, arm or pack."""
+        own = self._checked(saved)
+        for name in ("seeds", "initial"):
+            if not torch.equal(own[name], saved.tensors[name]):
+                raise ConfigError(
+                    f"checkpoint of members with {name} {quoted(saved.tensors[name].tolist())}: must be of those "
+                    f"with {quoted(own[name].tolist())}; train(branch_from=…) begins from a checkpoint of others"
+                )
+        self._take(saved, self.tensors())
+
+    def branch(self, donor: Checkpoint) -> None:
+        """Go on where other members are, with the hyperparameters and the draws of these.
+
+        Raises :class:`ConfigError` where the checkpoint is of another configuration, arm or size of the pack.
+        """
+        self._checked(donor)
+        own = ("h", "finite_h", "diverged_at")
+        self._take(donor, {name: value for name, value in self.tensors().items() if name not in own})
+
+    def _checked(self, saved: Checkpoint) -> dict[str, Tensor]:
+        """The own tensors, those of ``saved`` having the same names, types and shapes; else raises ConfigError."""
         own = self.checkpoint().tensors
         if {n: (t.dtype, t.shape) for n, t in own.items()} != {n: (t.dtype, t.shape) for n, t in saved.tensors.items()}:
             raise ConfigError(
                 f"checkpoint with {shortened(_shapes(saved.tensors), 1000)}: must be of the same configuration, arm "
                 f"and pack, which has {_shapes(own)}"
             )
-        for name in ("seeds", "initial"):
-            if not torch.equal(own[name], saved.tensors[name]):
-                raise ConfigError(
-                    f"checkpoint of members with {name} {quoted(saved.tensors[name].tolist())}: must be of those "
-                    f"with {quoted(own[name].tolist())}"
-                )
+        return own
+
+    def _take(self, saved: Checkpoint, tensors: dict[str, Tensor]) -> None:
         self.step, self.seconds = saved.step, float(saved.tensors["seconds"])
-        for name, value in self.tensors().items():
+        for name, value in tensors.items():
             value.copy_(saved.tensors[name])
 
 
