@@ -17,7 +17,7 @@ from tests.analysis.synthetic import Truth, write_study
 
 def test_the_best_run_is_the_completed_one_with_the_lowest_t2_loss(study: Study) -> None:
     [found] = study.best().to_dict("records")
-    wanted = study.runs.loc[study.runs["t2_loss"].idxmin()]
+    wanted = study.runs.iloc[int(study.runs["t2_loss"].argmin())]
     assert found["run_id"] == wanted["run_id"]
     for column in ("model", "arm", "config_index", "replicate", "t1_loss", "t2_loss", "test_loss", "test_error"):
         assert found[column] == wanted[column], column

@@ -58,7 +58,7 @@ def fit(
     return [dict(found[place].metrics or {}) | {"config": found[place].config} for place in range(len(found))]
 
 
-@pytest.mark.parametrize("form", ["class", "function"])
+@pytest.mark.parametrize("form", ["class", pytest.param("function", marks=pytest.mark.slow)])
 def test_under_fifo_it_gives_the_numbers_of_the_service_to_the_last_bit(
     study: StudySpec, tmp_path: Path, form: str
 ) -> None:
@@ -102,6 +102,7 @@ def test_asha_stops_what_is_behind(study: StudySpec, tmp_path: Path) -> None:
     assert all(("test_loss" in report) == (report["step"] == STEPS) for report in found)
 
 
+@pytest.mark.slow
 def test_pbt_gives_a_donors_weights_to_other_hyperparameters(study: StudySpec, tmp_path: Path) -> None:
     scheduler = PopulationBasedTraining(
         time_attr="step", perturbation_interval=2 * EVERY, hyperparam_mutations=dict(param_space(study)), synch=True
@@ -135,6 +136,7 @@ class Breaks(OnlineTrainable):
         return super()._begin({name: value for name, value in config.items() if name != "flag"})
 
 
+@pytest.mark.slow
 def test_a_tuner_that_is_restored_goes_on_from_its_checkpoints(study: StudySpec, tmp_path: Path) -> None:
     trainable = tune.with_parameters(Breaks, spec=study, costs=COSTS)
     start = starts(study)[0]
