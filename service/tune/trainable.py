@@ -24,7 +24,8 @@ class OnlineTrainable(tune.Trainable):
     - ``spec``: a :class:`service.StudySpec`, or a mapping of its structure;
     - ``model``: the label of one of its models, where it has several;
     - ``online``: whether T1-T2 moves the hyperparameters (the default), or they stay as they start;
-    - ``costs``: what a training costs, by :func:`trainers.costs.measure_costs`; measured by each actor where not given.
+    - ``costs``: what a training costs, by :func:`trainers.measure_costs`. Where it is not given, each actor takes a
+      short measurement, and what trials on different actors report as ``compute`` differs by its error.
 
     ``step`` trains to the next recorded point, ``spec.record_every`` inner steps further, and reports ``step`` (inner
     steps so far), ``t1_loss``, ``t2_loss`` (nats), each hyperparameter, and ``compute`` in inner-step equivalents. The

@@ -49,10 +49,10 @@ def _start_directory() -> str:
 
 
 def measured_costs(problem: Problem, config: TrainConfig) -> Costs:
-    """What a training costs here, by :func:`trainers.costs.measure_costs`."""
+    """What a training costs here, roughly: each actor that was not told waits for this, some tenths of a second."""
     from trainers.costs import measure_costs
 
-    return measure_costs(problem, config)
+    return measure_costs(problem, config, repeats=2)
 
 
 class Training:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import ray
+import torch
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
 from ray.tune.search.basic_variant import BasicVariantGenerator
@@ -157,6 +158,30 @@ def test_a_tuner_that_is_restored_goes_on_from_its_checkpoints(study: StudySpec,
     assert metrics["iterations_since_restore"] == STEPS // EVERY - 4  # from the checkpoint after the fourth point
     for name in (*NAMES, "t1_loss", "t2_loss", "test_loss", "step", "compute"):
         assert metrics[name] == whole[name]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device on this machine")
+def test_a_trial_with_a_part_of_a_gpu_trains_on_it(tmp_path: Path) -> None:
+    study = small_study(dtype="float32")
+    trainable = tune.with_parameters(Told, spec=study)
+    halves = tune.with_resources(trainable, {"cpu": 1, "gpu": 0.5})
+    found = fit(halves, tmp_path, dict(param_space(study)), num_samples=2)
+    assert [report["trained_on"] for report in found] == ["cuda", "cuda"]
+
+
+class Told(OnlineTrainable):
+    """Reports where it trains, too."""
+
+    def step(self) -> dict[str, Any]:
+        return super().step() | {"trained_on": self.problem.t1[0].device.type}
+
+
+def test_without_a_gpu_among_its_resources_a_trial_trains_on_the_cpu(study: StudySpec, tmp_path: Path) -> None:
+    trainable = tune.with_parameters(Told, spec=study)  # and measures its costs
+    (report,) = fit(trainable, tmp_path, dict(param_space(study)), num_samples=1)
+    assert report["trained_on"] == "cpu"
+    assert report["compute"] > STEPS
 
 
 def test_neither_the_packages_nor_their_rooms_load_tune() -> None:
