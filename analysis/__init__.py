@@ -24,6 +24,7 @@ _PUBLIC = {
     "statistics.model_sizes": "compare_models",
     "statistics.comparison": "compare_studies",
     "statistics.summary": "ModelSummary Summary summarise",
+    "exports.export": "Exported export_study",
     "report.main_figures": "main_figures",
     "report.build": "ReportPaths write_report",
 }
@@ -32,18 +33,19 @@ _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in name
 # One name a line, as the formatter would have it, is half of this file.
 # fmt: off
 __all__ = [
-    "SLIDES_SHARES", "BestCellComparison", "Diagonal", "Estimate", "GoodThreshold", "ModelSummary", "NotComputable",
-    "Region", "RegionShares", "RegionStability", "ReportPaths", "Study", "StudyError", "Summary", "Surface",
-    "against_best_cell", "at_equal_compute", "bland_altman", "bootstrap", "boxes", "clamped", "compare_arms",
-    "compare_models", "compare_studies", "compute_curve", "concentration", "contraction_ratios", "directions",
-    "distance_over_steps", "expected_best", "find_region", "fit_surface", "good_threshold", "grid_cells",
-    "hyperparameters", "load_study", "main_figures", "pairs", "region_points", "region_shares", "region_stability",
-    "slides_hold", "split", "split_curve", "stricter", "summarise", "tie_layers", "time_overhead", "time_ratios",
-    "wilson", "write_report",
+    "SLIDES_SHARES", "BestCellComparison", "Diagonal", "Estimate", "Exported", "GoodThreshold", "ModelSummary",
+    "NotComputable", "Region", "RegionShares", "RegionStability", "ReportPaths", "Study", "StudyError", "Summary",
+    "Surface", "against_best_cell", "at_equal_compute", "bland_altman", "bootstrap", "boxes", "clamped",
+    "compare_arms", "compare_models", "compare_studies", "compute_curve", "concentration", "contraction_ratios",
+    "directions", "distance_over_steps", "expected_best", "export_study", "find_region", "fit_surface",
+    "good_threshold", "grid_cells", "hyperparameters", "load_study", "main_figures", "pairs", "region_points",
+    "region_shares", "region_stability", "slides_hold", "split", "split_curve", "stricter", "summarise",
+    "tie_layers", "time_overhead", "time_ratios", "wilson", "write_report",
 ]
 # fmt: on
 
 if TYPE_CHECKING:  # the same for type checkers, which then know every name and refuse all others
+    from analysis.exports.export import Exported, export_study
     from analysis.files import StudyError
     from analysis.frames import NotComputable, boxes, hyperparameters, pairs, tie_layers
     from analysis.report.build import ReportPaths, write_report

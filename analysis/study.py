@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,7 @@ from analysis.files import (
 
 _REQUIRED = ("run_id", "config_index", "arm", "replicate", "model", "status")  # of runs
 _MEMORY_LIMIT = "1GB"  # of DuckDB, which spills to a temporary directory above it
+_BATCH_ROWS = 20_000  # of a stream of rows
 _ATTEMPTS_TO_LIST = 5  # the listing is made again where a running study replaces its shards by larger ones meanwhile
 
 
@@ -114,20 +116,53 @@ class Study:
         Only the columns and rows that the query needs are read, in streaming, within 1 GB; the filters given to
         :func:`load_study` hold in every view.
         """
+        with tempfile.TemporaryDirectory() as spill, self._connected(spill) as connection:
+            frame: pd.DataFrame = connection.sql(query).to_arrow_table().to_pandas()
+            return frame
+
+    def schema(self, table: str) -> pa.Schema:
+        """The columns of ``runs``, ``trajectories`` or ``attempts``: names, types and, as metadata, descriptions.
+
+        Empty where the study has no such table.
+        """
+        parts = self._parts(table)
+        return next(iter(parts.values())).schema if parts else pa.schema([])
+
+    def stream(self, table: str, run_ids: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of ``table`` that belong to ``run_ids``, run by run in the order of these, in batches.
+
+        Within a run they are in the order of their steps or attempts. The rows are sorted on the disk, within 1 GB of
+        memory: a table of any size can be read.
+        """
+        schema = self.schema(table)
+        inner = [f"t.{name}" for name in ("step", "attempt") if name in schema.names and table != "runs"]
+        asked = pa.table({"run_id": pa.array(run_ids, pa.string()), "place": pa.array(range(len(run_ids)), pa.int64())})
+        with tempfile.TemporaryDirectory() as spill:
+            sorted_rows = str(Path(spill) / "rows.parquet")
+            with self._connected(spill) as connection:
+                connection.register("asked", asked)
+                order = ", ".join(["asked.place", *inner])
+                rows = f"SELECT t.* FROM {table} t JOIN asked ON t.run_id = asked.run_id ORDER BY {order}"
+                connection.execute(f"COPY ({rows}) TO '{sorted_rows}' (FORMAT parquet)")
+            with pq.ParquetFile(sorted_rows) as parquet:
+                for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
+                    yield batch.cast(schema) if schema.names else batch
+
+    @contextmanager
+    def _connected(self, spill: str) -> Iterator[Any]:
+        """A connection to DuckDB with the three views; ``spill`` is where it puts what exceeds its memory."""
         import duckdb  # here: reading a runs table needs no database
 
-        with tempfile.TemporaryDirectory() as spill:
-            config: dict[str, Any] = {"memory_limit": _MEMORY_LIMIT, "temp_directory": spill, "threads": 2}
-            with duckdb.connect(config=config) as connection:
-                connection.execute("SET enable_progress_bar = false")  # it would go to standard output
-                for table in TABLES:
-                    self._register(connection, table)
-                try:
-                    frame: pd.DataFrame = connection.sql(query).to_arrow_table().to_pandas()
-                except (duckdb.Error, *UNREADABLE):
-                    self._name_damage()  # or the query is wrong
-                    raise
-                return frame
+        config: dict[str, Any] = {"memory_limit": _MEMORY_LIMIT, "temp_directory": spill, "threads": 2}
+        with duckdb.connect(config=config) as connection:
+            connection.execute("SET enable_progress_bar = false")  # it would go to standard output
+            for table in TABLES:
+                self._register(connection, table)
+            try:
+                yield connection
+            except (duckdb.Error, *UNREADABLE):
+                self._name_damage()  # or the query is wrong
+                raise
 
     def best(
         self, metric: str = "t2_loss", *, n: int = 1, arm: str | None = None, model: str | None = None

@@ -1,7 +1,7 @@
 """A study's results: the one place where the service asks the analysis.
 
-Used by ``t1t2 results``, ``t1t2 report`` and :class:`service.StudyClient`. The analysis is imported in the functions,
-so that a driver or a status never loads it.
+Used by ``t1t2 results``, ``t1t2 report``, ``t1t2 export`` and :class:`service.StudyClient`. The analysis is imported
+in the functions, so that a driver or a status never loads it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from service.errors import StudyError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis import Study, Summary
+    from analysis import Exported, Study, Summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,33 +81,39 @@ def select(
     columns: str | None = None,
     query: str | None = None,
     arm: str | None = None,
+    model: str | None = None,
     sort: str | None = None,
 ) -> pd.DataFrame:
-    """The rows and columns asked for, as the options of ``t1t2 results`` say.
+    """The rows and columns asked for, as the options of ``t1t2 results`` and ``t1t2 export`` say.
 
     Raises:
-        StudyError: an option names a column or an arm that is not there, or the query is not valid.
+        StudyError: an option names a column, an arm or a model that is not there, or the query is not valid.
     """
-    if arm is not None:
-        known = sorted(frame["arm"].unique()) if "arm" in frame else []
-        asked = _words(arm)
-        if unknown := [name for name in asked if name not in known]:
-            allowed = ", ".join(known) or "none: this table has no column arm"
-            raise StudyError(f"--arm {', '.join(unknown)}: must be among {allowed}")
-        frame = frame[frame["arm"].isin(asked)]
+    for column, wanted in (("arm", arm), ("model", model)):
+        if wanted is not None:
+            frame = _named(frame, column, wanted)
     if query is not None:
         frame = _query(frame, query)
     if sort is not None:
-        asked = _words(sort)
-        names = [name.removeprefix("-") for name in asked]
+        keys = _words(sort)
+        names = [name.removeprefix("-") for name in keys]
         _check_columns("--sort", names, frame)
         # Stable, so that ties stay in the order of the plan.
-        frame = frame.sort_values(names, ascending=[not name.startswith("-") for name in asked], kind="stable")
+        frame = frame.sort_values(names, ascending=[not name.startswith("-") for name in keys], kind="stable")
     if columns is not None:
         asked = _words(columns)
         _check_columns("--columns", asked, frame)
         frame = frame[asked]
     return frame
+
+
+def _named(frame: pd.DataFrame, column: str, names: str) -> pd.DataFrame:
+    known = list(frame[column].unique()) if column in frame else []
+    asked = _words(names)
+    if unknown := [name for name in asked if name not in known]:
+        allowed = ", ".join(sorted(known)) or f"none: this table has no column {column}"
+        raise StudyError(f"--{column} {', '.join(unknown)}: must be among {allowed}")
+    return frame[frame[column].isin(asked)]
 
 
 def _query(frame: pd.DataFrame, query: str) -> pd.DataFrame:
@@ -168,6 +174,22 @@ def write(uris: Sequence[str], out: Path | None) -> Report:
             figures=tuple(map(shown, paths.figures)),
             statistics=paths.statistics,
         )
+
+
+def export(uri: str, to: str, out: str, *, arm: str | None, model: str | None, query: str | None) -> Exported:
+    """Write the runs asked for in the format of another tool, as the directory ``out``.
+
+    Raises:
+        StudyError: the study cannot be read, an option is not valid, a package is missing, or ``out`` cannot be made.
+    """
+    import analysis
+
+    study = open_study(uri)
+    chosen = select(frame_of(study, "runs"), arm=arm, model=model, query=query)
+    try:
+        return analysis.export_study(study, to, out, chosen)
+    except analysis.StudyError as error:
+        raise StudyError(str(error)) from None
 
 
 def _copy_to_store(place: Path, location: str) -> None:
