@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from service.errors import SpecError
+from service.spec.starts import KEY, path_of
 from trainers.bounds import MOST_ENTRIES, UNPRINTABLE
+from trainers.config import Range
 from trainers.errors import quoted, shortened
 
 DEEPEST = 64  # tables and lists in each other; a spec has five
@@ -46,13 +48,17 @@ def explain(error: ValidationError, spec: type) -> list[str]:
     """The lines of the error that pydantic raised for a mapping that is no ``spec``, a dataclass."""
     lines: dict[str, str] = {}
     for detail in error.errors():
-        path = _path(detail)
+        fields = _path(detail)
+        path = _in_file(fields)
         where = ".".join(map(_shown, path))
         wish = detail["msg"].removeprefix("Input should be ")
         if detail["type"] == "unexpected_keyword_argument":
-            lines[where] = f"{where}: unknown key; allowed: {', '.join(_keys(spec, path[:-1]))}"
+            lines[where] = f"{where}: unknown key; allowed: {', '.join(_keys(spec, fields[:-1]))}"
         elif detail["type"] == "missing":
             lines[where] = f"{where}: missing"
+        elif detail["type"] == "too_long":
+            value, most = shortened(json.dumps(detail["input"], default=str)), detail["ctx"]["max_length"]
+            lines[where] = f"{where} = {value}: must have {most} entries"
         elif detail["type"] == "value_error":
             lines[where] = _placed(str(detail["ctx"]["error"]), path)
         elif where in lines:
@@ -79,10 +85,16 @@ def _path(detail: ErrorDetails) -> list[str]:
     return path
 
 
+def _in_file(fields: list[str]) -> list[str]:
+    """The keys of a spec's file in the place of those of its fields: the two differ for starts."""
+    return [*path_of(fields[1]), *fields[2:]] if fields[:1] == ["starts"] and len(fields) > 1 else fields
+
+
 def _placed(message: str, path: list[str]) -> str:
-    """A message of a table's own check, which names the outermost table alone, with the path to the table."""
+    """A message of a table's own check, which names one table alone, with the path to the table."""
     tables = [_shown(part) for part in path if not part.isdigit()]
-    return ".".join(tables) + message.removeprefix(tables[0]) if tables else message
+    named = tables[-1] if tables[-1:] == [KEY] else tables[0] if tables else ""
+    return ".".join(tables) + message.removeprefix(named)
 
 
 def _keys(kind: Any, path: list[str]) -> list[str]:
@@ -94,4 +106,5 @@ def _keys(kind: Any, path: list[str]) -> list[str]:
             kind = [argument for argument in get_args(kind) if argument is not ...][-1]
         if get_origin(kind) is UnionType:  # "Range | None"
             kind = get_args(kind)[0]
-    return [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+    names = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+    return [name for name in names if name != "starts"] + [KEY] * (kind is Range)

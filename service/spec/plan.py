@@ -22,8 +22,9 @@ from service.spec.arms import ARMS, Arm
 from service.spec.fits import check_plannable
 from service.spec.names import BUILT_IN
 from service.spec.packing import pack_size_of
+from service.spec.starts import StartConfig, quantile
 from service.spec.study_spec import StudySpec, digest
-from trainers.config import ConfigError, Range, TrainConfig
+from trainers.config import LOOK_UP, ConfigError, Range, TrainConfig
 from trainers.errors import LONGEST_LINE, shortened
 
 # Named streams of numpy.random.SeedSequence(study_seed, spawn_key=(config_index, replicate, stream)).
@@ -66,10 +67,15 @@ def grid_seed(seed: int, replicate: int) -> int:
     return stream(seed, 0, replicate, STREAMS["grid_training"])
 
 
-def initial_value(seed: int, config_index: int, replicate: int, name: str, box: Range) -> float:
-    """Uniform over ``box``. Each hyperparameter has a stream of its own, so one more or less changes no other."""
+def initial_value(
+    seed: int, config_index: int, replicate: int, name: str, box: Range, start: StartConfig | None = None
+) -> float:
+    """A draw from ``start``, or uniform over ``box``.
+
+    Each hyperparameter has a stream of its own, so one more or less changes no other.
+    """
     bits = stream(seed, config_index, replicate, STREAMS["hyperparameters"], zlib.crc32(name.encode()))
-    return box.low + (box.high - box.low) * (bits / 2.0**63)
+    return quantile(start, box, bits / 2.0**63)
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,18 @@ class Plan:
         """The hyperparameters of all models, in the order of the tables' columns."""
         deepest_first = sorted(self.boxes, key=len, reverse=True)  # keeps the layers of one hyperparameter together
         return tuple(dict.fromkeys(name for boxes in deepest_first for name in boxes))
+
+    @cached_property
+    def starts(self) -> tuple[dict[str, StartConfig], ...]:
+        """For each model, column name → the distribution of its start, where the spec gives one."""
+        return tuple(
+            {
+                column: start
+                for name, start in self.spec.starts.items()
+                for column in columns_of(name.rpartition(LOOK_UP)[2], boxes)
+            }
+            for boxes in self.boxes
+        )
 
     @cached_property
     def arms(self) -> tuple[Arm, ...]:
@@ -152,8 +170,10 @@ class Plan:
         if initial is None and arm.on_grid:
             initial = self.cell(model, config_index)
         elif initial is None:
+            starts = self.starts[model]
             initial = {
-                name: initial_value(seed, config_index, replicate, name, box) for name, box in self.boxes[model].items()
+                name: initial_value(seed, config_index, replicate, name, box, starts.get(name))
+                for name, box in self.boxes[model].items()
             }
         drawn = grid_seed(seed, replicate) if arm.on_grid else training_seed(seed, config_index, replicate)
         return PlannedRun(self.run_id(arm, model, slot), config_index, replicate, drawn, initial)

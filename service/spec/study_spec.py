@@ -24,6 +24,7 @@ from service.spec.arms import ARMS, ArmName
 from service.spec.execution import ExecutionConfig
 from service.spec.messages import check_values, explain
 from service.spec.names import BUILT_IN, check_custom_names
+from service.spec.starts import StartConfig, check_starts, put_back, taken_out
 from service.spec.toml_file import read_toml
 from trainers.bounds import MOST_SEED, MOST_STEPS, between, check, require
 from trainers.config import (
@@ -90,6 +91,9 @@ class StudySpec:
     data: DataConfig = field(default_factory=DataConfig)
     models: tuple[ModelConfig, ...] = (ModelConfig(),)
     hyperparameters: HyperparameterConfig = field(default_factory=HyperparameterConfig)
+    starts: Annotated[
+        dict[str, StartConfig], "where they start, if not uniformly over their boxes; in a file it stands in the box"
+    ] = field(default_factory=dict)
     inner: InnerConfig = field(default_factory=InnerConfig)
     outer: OuterConfig = field(default_factory=OuterConfig)
     record_every: Annotated[int, between(1, MOST_STEPS), "inner steps between two points of a trajectory"] = 100
@@ -116,6 +120,7 @@ class StudySpec:
         if known and self.trainer != "t1t2":
             check_reference(self.trainer, "trainer")
         check_custom_names(self.hyperparameters.custom)
+        check_starts(self.starts, self.hyperparameters)
         labels = [model.label for model in self.models]
         if not labels or len(set(labels)) < len(labels):
             raise SpecError(
@@ -167,7 +172,7 @@ class StudySpec:
         """Check ``values``, structured as the TOML; raises :class:`SpecError` naming every bad key."""
         try:
             check_values(values)
-            text = json.dumps(_without_unnamed(values), default=str)
+            text = json.dumps(_without_unnamed(taken_out(values)), default=str)
             # JSON mode: strict about types, yet a list is a tuple and 1 is a float.
             return _adapter().validate_json(text, strict=True)
         except SpecError as error:
@@ -178,6 +183,8 @@ class StudySpec:
     def to_dict(self) -> dict[str, Any]:
         """The resolved spec: JSON-able, in the structure of the TOML, every default filled in."""
         resolved: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        del resolved["starts"]
+        put_back(resolved, self.starts)
         return resolved
 
     @property

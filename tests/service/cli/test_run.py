@@ -70,6 +70,13 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], list[str]]] = {
         },
         ["hyperparameters.input_noise_std.low", "-1.0"],
     ),
+    "a start beyond its box": (
+        {
+            "hyperparameters": {"log10_l2": {"low": -5.0, "high": -2.0, "start": {"uniform": [-6.0, -3.0]}}},
+            "grid": {"points": {"log10_l2": 2}},
+        },
+        ["hyperparameters.log10_l2.start.uniform = [-6.0, -3.0]", "within the box [-5, -2]"],
+    ),
     "splits beyond the data": ({"data": {"t1_size": 100000}, **REAL}, ["100", "1797"]),
     "unknown data set": ({"data": {"name": "mnits"}, **REAL}, ["data.name = 'mnits'", "digits", "mnist5k"]),
     "unknown model": ({"models": [{"name": "mpl"}]}, ["models.name = 'mpl'", "'mlp'"]),

@@ -13,19 +13,23 @@ from service import SpecError, StudySpec
 from service.ledger.schema import schemas
 from service.spec.doubts import doubts_about
 from service.spec.plan import make_plan
+from service.spec.starts import StartConfig
 from trainers.bounds import UNIONS, UNPRINTABLE, settings_of
+from trainers.config import Range
 from trainers.errors import LONGEST_LINE
 
 Path = tuple[str | int, ...]
 LIMIT_S = 5.0  # seconds until a message: 2 where nobody else works
 OWN = "tests.trainers.regularisers:brightness"
 BOX = {"low": 0.1, "high": 0.5}
+STARTING = {**BOX, "start": {"normal": [0.2, 0.1]}}
 VALID: dict[str, Any] = {
     "name": "any",
     "arms": ["initial", "online", "rerun", "grid"],
     "models": [{}],
     "hyperparameters": {
-        "log10_l2": BOX, "input_noise_std": BOX, "hidden_noise_std": BOX, "label_smoothing": BOX, "custom": {OWN: BOX},
+        "log10_l2": BOX, "input_noise_std": STARTING, "hidden_noise_std": BOX, "label_smoothing": BOX,
+        "custom": {OWN: STARTING},
     },
     "grid": {"points": {"log10_l2": 2}},
 }  # fmt: skip
@@ -53,9 +57,14 @@ WRONG: dict[str, object] = {
 
 
 def keys(table: Any = StudySpec, path: Path = ()) -> Iterator[Path]:
-    """The path to every key of a table and of the tables in it."""
+    """The path to every key of a table and of the tables in it; starts stand in the boxes."""
+    if table is Range:
+        yield (*path, "start")
+        yield from keys(StartConfig, (*path, "start"))
     for setting in settings_of(table):
         here = (*path, setting.name)
+        if here == ("starts",):
+            continue
         yield here
         for kind in get_args(setting.kind) if get_origin(setting.kind) in UNIONS else (setting.kind,):
             parts = get_args(kind)
