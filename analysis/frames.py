@@ -66,12 +66,11 @@ def boxes(runs: pd.DataFrame, spec: Mapping[str, Any] | None = None) -> Boxes:
     A hyperparameter that cannot vary has no box.
     """
     tied = tie_layers(runs)
-    settings = dict((spec or {}).get("hyperparameters") or {})
-    settings |= {key.partition(":")[2]: box for key, box in (settings.get("custom") or {}).items()}
+    tables = tables_of_hyperparameters(spec or {})
     found: Boxes = {}
     for name in hyperparameters(tied):
-        entry = settings.get(name)
-        if isinstance(entry, Mapping) and "low" in entry and "high" in entry:
+        entry = tables.get(name, {})
+        if "low" in entry and "high" in entry:
             low, high = float(entry["low"]), float(entry["high"])
         else:
             values = tied.loc[tied["arm"] != "rerun", f"{name}_initial"]
@@ -79,6 +78,13 @@ def boxes(runs: pd.DataFrame, spec: Mapping[str, Any] | None = None) -> Boxes:
         if low < high:  # neither constant nor, with NaN, absent
             found[name] = (low, high)
     return found
+
+
+def tables_of_hyperparameters(spec: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Hyperparameter -> what the spec says of it: its box, and where it starts. Own ones are included."""
+    settings = dict(spec.get("hyperparameters") or {})
+    settings |= {key.partition(":")[2]: box for key, box in (settings.get("custom") or {}).items()}
+    return {name: table for name, table in settings.items() if isinstance(table, Mapping)}
 
 
 def has_values(runs: pd.DataFrame, name: str) -> bool:

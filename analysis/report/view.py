@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +20,7 @@ Drawn = tuple[Figure, str]  # a picture and its caption
 MOST_DRAWN = 120  # runs drawn in one static panel
 MOST_RUNS = 240  # online runs of a model whose trajectories are drawn; starts and ends are sampled alike
 MOST_POINTS = 40  # points of a trajectory that are drawn
+MOST_NUMBERS = 6  # of a distribution that a caption names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,14 @@ class StudyView:
     def found(self) -> dict[str, Region]:
         """The regions that could be computed."""
         return {m: r for m, r in self.regions.items() if isinstance(r, Region)}
+
+    @cached_property
+    def starts(self) -> str:
+        """A sentence on the starts that the spec does not draw uniformly from the box; empty where there are none."""
+        tables = frames.tables_of_hyperparameters(self.study.spec)
+        laws = {name: table["start"] for name, table in tables.items() if isinstance(table.get("start"), Mapping)}
+        words = [f"{name} by {law} {_numbers(values)}" for name, start in laws.items() for law, values in start.items()]
+        return f" Not all starts are uniform over the box: the study draws {', '.join(words)}." if words else ""
 
     def models_with(self, *arms: str) -> list[str] | NotComputable:
         """The models that have a completed run in every one of ``arms``."""
@@ -87,3 +97,10 @@ class StudyView:
         """The sampled trajectories of ``model``, of at most ``most`` runs."""
         ids = thinned(self.online(model), most or self.most_runs)["run_id"]
         return self.trajectories[self.trajectories["run_id"].isin(ids)]
+
+
+def _numbers(values: object) -> str:
+    """The numbers of a distribution, or the first of them."""
+    listed = list(values) if isinstance(values, list | tuple) else [values]
+    shown = [f"{value:g}" if isinstance(value, int | float) else str(value) for value in listed[:MOST_NUMBERS]]
+    return f"[{', '.join(shown)}{', …' if len(listed) > MOST_NUMBERS else ''}]"

@@ -102,7 +102,7 @@ def draw_contraction(view: StudyView) -> Drawn | NotComputable:
         "The standard deviation of the hyperparameters at the end of the T1-T2 runs over that at their "
         "start, with 95 % bootstrap intervals: left of the dashed line the runs came together. Directions "
         "are the principal ones of the response surface in box units, 1 the most sensitive: where the "
-        "surface is flat, there is nothing to come together for."
+        f"surface is flat, there is nothing to come together for.{view.starts}"
     )
 
 

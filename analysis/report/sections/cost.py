@@ -78,8 +78,9 @@ def equal_compute(views: Sequence[StudyView]) -> Table:
         lambda r: EqualCompute.published(r) | bounded("difference", r.difference),
         name="equal_compute",
         title="At equal compute",
-        note=f"{DEFINITIONS.compute} Random search draws as many fixed configurations as the method costs and keeps "
-        "the one with the lowest T2 loss; its expected test loss is compared. Below 0, T1-T2 wins.",
+        note=f"{DEFINITIONS.compute} Random search draws as many of the study's initial configurations as the method "
+        "costs, keeps them fixed, and chooses the one with the lowest T2 loss; its expected test loss is compared. "
+        "Below 0, T1-T2 wins.",
         several=len(views) > 1,
     )
 
@@ -112,7 +113,7 @@ def draw_compute(view: StudyView) -> Drawn | NotComputable:
     return figure, (
         "The expected test loss of the run that one would choose by its T2 loss, over the compute spent, "
         "in trainings with fixed hyperparameters: random search draws that many initial configurations, "
-        "the others pay what their arms cost. Bands: 95 % bootstrap intervals."
+        f"the others pay what their arms cost. Bands: 95 % bootstrap intervals.{view.starts}"
     )
 
 

@@ -97,7 +97,7 @@ def draw_convergence(view: StudyView) -> Drawn | NotComputable:
         return NotComputable("no hyperparameter varies between the runs")
     several: Sequence[tuple[str, ...]] = list(combinations(list(view.study.boxes)[:3], 2)) or [tuple(view.study.boxes)]
     figure, axes = style.panels(len(models) * len(several))
-    captions = ["Where the T1-T2 runs start, walk and end."]
+    captions = [f"Where the T1-T2 runs start, walk and end.{view.starts}"]
     for ax, (model, names) in zip(axes, ((m, n) for m in models for n in several), strict=True):
         online = thinned(view.online(model), MOST_DRAWN)
         paths = view.paths(model, MOST_DRAWN)
@@ -148,10 +148,10 @@ def draw_ends(view: StudyView) -> Drawn | NotComputable:
     figure.legend([*handles, chance], [*labels, "chance"], loc="outside lower center", ncols=6)
     return figure, (
         "Left: the share of the T1-T2 runs whose hyperparameters are inside the optimal region; dotted, the region's "
-        "share of the box, which is what values drawn at random would give. Middle: the median distance to the region "
-        "with the middle half of the runs; the box has sides of length 1. Right: the share of the starts (thin) and of "
-        "the ends (thick) that lie in the best part of the box, for every size of that part: needs no threshold. Runs "
-        "that diverged are counted as outside on the right, and up to the step they reached elsewhere."
+        "share of the box, which is what values drawn uniformly from the box would give. Middle: the median distance "
+        "to the region with the middle half of the runs; the box has sides of length 1. Right: the share of the starts "
+        "(thin) and of the ends (thick) that lie in the best part of the box, for every size of that part: needs no "
+        "threshold. Runs that diverged are counted as outside on the right, and up to the step they reached elsewhere."
     )
 
 

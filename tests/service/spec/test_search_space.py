@@ -16,6 +16,7 @@ from service.spec.starts import StartConfig
 from trainers.config import Range
 
 BOX = {"low": 0.0, "high": 8.0}
+RANGE = Range(BOX["low"], BOX["high"])
 
 
 def spec_with(start: object) -> StudySpec:
@@ -46,7 +47,7 @@ def test_an_object_of_tunes_is_the_same_spec_as_the_table(domain: Domain, table:
 def test_a_study_draws_as_tune_does(name: str) -> None:
     domain = TAKEN[name][0]
     start = spec_with(domain).starts["input_noise_std"]
-    ours = [initial_value(1, place, 0, "input_noise_std", Range(**BOX), start) for place in range(2000)]
+    ours = [initial_value(1, place, 0, "input_noise_std", RANGE, start) for place in range(2000)]
     theirs = domain.sample(size=2000, random_state=np.random.default_rng(1))
     assert stats.ks_2samp(ours, theirs).pvalue > 0.01
 
@@ -55,7 +56,7 @@ def test_a_study_draws_as_tune_does(name: str) -> None:
 def test_a_study_chooses_as_tune_does(name: str) -> None:
     domain = TAKEN[name][0]
     start = spec_with(domain).starts["input_noise_std"]
-    ours = [initial_value(1, place, 0, "input_noise_std", Range(**BOX), start) for place in range(2000)]
+    ours = [initial_value(1, place, 0, "input_noise_std", RANGE, start) for place in range(2000)]
     theirs = domain.sample(size=2000, random_state=np.random.default_rng(1))
     values = sorted(set(map(float, theirs)))
     counts = [[draws.count(value) for value in values] for draws in (ours, list(map(float, theirs)))]

@@ -25,6 +25,7 @@ from trainers.config import HyperparameterConfig, Range
 from trainers.errors import ConfigError
 
 BOX = {"low": -5.5, "high": -2.5}
+RANGE = Range(BOX["low"], BOX["high"])
 INITIAL = ARMS["initial"]
 
 
@@ -54,9 +55,10 @@ def starts_in_boxes(draw: st.DrawFn) -> tuple[StartConfig, Range]:
     elif law == "choice":
         start = StartConfig(choice=tuple(draw(st.lists(inside, min_size=1, max_size=6))))
     else:
-        ends = sorted((draw(inside), draw(inside)))
-        assume(ends[0] < ends[1] and (law == "uniform" or ends[0] > 0))
-        start = StartConfig(**{law: tuple(ends)})
+        lower, upper = sorted((draw(inside), draw(inside)))
+        assume(lower < upper and (law == "uniform" or lower > 0))
+        ends = (lower, upper)
+        start = StartConfig(uniform=ends) if law == "uniform" else StartConfig(loguniform=ends)
     try:
         StudySpec("a", hyperparameters=HyperparameterConfig(log10_l2=box), starts={"log10_l2": start})
     except SpecError:
@@ -108,7 +110,7 @@ LAWS_OF_DRAWS = [
 
 @pytest.mark.parametrize("start", LAWS_OF_DRAWS, ids=str)
 def test_the_draws_of_a_study_follow_the_law(start: StartConfig) -> None:
-    box = Range(**BOX)
+    box = RANGE
     draws = [initial_value(7, place, 0, "log10_l2", box, start) for place in range(3000)]
     assert stats.kstest(draws, law_of(start, box).cdf).pvalue > 0.01
 
@@ -120,7 +122,7 @@ def test_logarithms_of_the_draws_of_loguniform_are_uniform() -> None:
 
 
 def test_the_values_of_a_choice_are_as_likely_as_they_are_often_named() -> None:
-    start, box = StartConfig(choice=(-3.0, -5.0, -4.0, -5.0)), Range(**BOX)
+    start, box = StartConfig(choice=(-3.0, -5.0, -4.0, -5.0)), RANGE
     draws = [initial_value(7, place, 0, "log10_l2", box, start) for place in range(4000)]
     counts = [draws.count(value) for value in (-3.0, -4.0, -5.0)]
     assert sum(counts) == 4000
@@ -129,7 +131,7 @@ def test_the_values_of_a_choice_are_as_likely_as_they_are_often_named() -> None:
 
 @pytest.mark.parametrize("normal", [(-8.0, 0.6), (0.5, 0.7), (-4.0, 0.5), (-4.0, 1e6), (3.0, 1.2), (-2.5, 1e-3)])
 def test_a_truncated_normal_is_that_of_scipy(normal: tuple[float, float]) -> None:
-    start, box, parts = StartConfig(normal=normal), Range(**BOX), np.linspace(0, 1, 1001)
+    start, box, parts = StartConfig(normal=normal), RANGE, np.linspace(0, 1, 1001)
     if normal[1] < 1e6:  # of which too little lies in the box for a spec; the formula holds all the same
         spec_with({"normal": list(normal)})
     values = [quantile(start, box, part) for part in parts]
@@ -147,7 +149,7 @@ def test_a_box_in_the_far_tail_is_refused_from_a_millionth_on(side: int) -> None
 
 
 def test_a_start_uniform_over_the_box_draws_as_none_does() -> None:
-    box = Range(**BOX)
+    box = RANGE
     whole = StartConfig(uniform=(box.low, box.high))
     for place in range(200):
         assert initial_value(3, place, 0, "log10_l2", box, whole) == initial_value(3, place, 0, "log10_l2", box)
@@ -303,6 +305,16 @@ def test_a_start_of_nothing_is_refused_in_python() -> None:
 def test_a_wrong_value_in_python_is_named(field: str, value: object) -> None:
     with pytest.raises((SpecError, ConfigError), match=rf"^start.{field} = "):
         StartConfig(**{field: value})  # type: ignore[arg-type]
+
+
+def test_the_example_of_the_readme_is_a_spec(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "service" / "README.md").read_text(encoding="utf-8")
+    example = text.partition("## Where hyperparameters start")[2].partition("```toml\n")[2].partition("```")[0]
+    path = tmp_path / "study.toml"
+    path.write_text(f'name = "a"\n{example}')
+    assert load_spec(path).starts == {
+        "log10_l2": StartConfig(normal=(-4.0, 0.5)), "input_noise_std": StartConfig(loguniform=(0.01, 0.8)),
+    }  # fmt: skip
 
 
 def test_a_start_is_read_and_hashed_where_there_is_no_ray() -> None:
