@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -12,14 +12,14 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from service.errors import SpecError
-from service.spec.starts import KEY, path_of
 from trainers.bounds import MOST_ENTRIES, UNPRINTABLE
-from trainers.config import Range
+from trainers.config import LOOK_UP, Range
 from trainers.errors import quoted, shortened
 
 DEEPEST = 64  # tables and lists in each other; a spec has five
 LARGEST_INTEGER = 10**40  # what is beyond it needs no check of its own limits, and might not even be printable
 MOST_LINES = 20
+START = "start"  # the key of a hyperparameter's table that is a field of its own in a spec, ``starts``
 
 
 def check_values(values: object, path: tuple[str, ...] = ()) -> None:
@@ -50,7 +50,7 @@ def explain(error: ValidationError, spec: type) -> list[str]:
     for detail in error.errors():
         fields = _path(detail)
         path = _in_file(fields)
-        where = ".".join(map(_shown, path))
+        where = place(path)
         wish = detail["msg"].removeprefix("Input should be ")
         if detail["type"] == "unexpected_keyword_argument":
             lines[where] = f"{where}: unknown key; allowed: {', '.join(_keys(spec, fields[:-1]))}"
@@ -67,6 +67,16 @@ def explain(error: ValidationError, spec: type) -> list[str]:
             lines[where] = f"{where} = {shortened(json.dumps(detail['input'], default=str))}: must be {wish}"
     found = list(lines.values())
     return found if len(found) <= MOST_LINES else [*found[:MOST_LINES], f"and {len(found) - MOST_LINES:,} errors more"]
+
+
+def place(path: Sequence[str]) -> str:
+    """Keys that lead to a value of a spec's file, as messages write them."""
+    return ".".join(map(_shown, path))
+
+
+def start_path(name: str) -> list[str]:
+    """The keys that lead to the start of a hyperparameter, built-in or ``module:attribute``, in a spec's file."""
+    return ["hyperparameters", *(["custom"] if LOOK_UP in name else []), name, START]
 
 
 def _shown(key: str) -> str:
@@ -87,13 +97,13 @@ def _path(detail: ErrorDetails) -> list[str]:
 
 def _in_file(fields: list[str]) -> list[str]:
     """The keys of a spec's file in the place of those of its fields: the two differ for starts."""
-    return [*path_of(fields[1]), *fields[2:]] if fields[:1] == ["starts"] and len(fields) > 1 else fields
+    return [*start_path(fields[1]), *fields[2:]] if fields[:1] == ["starts"] and len(fields) > 1 else fields
 
 
 def _placed(message: str, path: list[str]) -> str:
     """A message of a table's own check, which names one table alone, with the path to the table."""
     tables = [_shown(part) for part in path if not part.isdigit()]
-    named = tables[-1] if tables[-1:] == [KEY] else tables[0] if tables else ""
+    named = tables[-1] if tables[-1:] == [START] else tables[0] if tables else ""
     return ".".join(tables) + message.removeprefix(named)
 
 
@@ -107,4 +117,4 @@ def _keys(kind: Any, path: list[str]) -> list[str]:
         if get_origin(kind) is UnionType:  # "Range | None"
             kind = get_args(kind)[0]
     names = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
-    return [name for name in names if name != "starts"] + [KEY] * (kind is Range)
+    return [name for name in names if name != "starts"] + [START] * (kind is Range)

@@ -13,13 +13,13 @@ from statistics import NormalDist
 from typing import Annotated, Any
 
 from service.errors import SpecError
+from service.spec.messages import START, place, start_path
 from service.spec.names import BUILT_IN
 from service.spec.search_space import as_table
 from trainers.bounds import between, check, require
-from trainers.config import LOOK_UP, HyperparameterConfig, Range
+from trainers.config import HyperparameterConfig, Range
 from trainers.errors import quoted
 
-KEY = "start"  # in the table of a hyperparameter
 LAWS = ("uniform", "loguniform", "normal", "choice")
 NUMBER = between(-1e6, 1e6)  # as the ends of a box
 LEAST_DEVIATION = 1e-9  # as the width of a box: below, the draws are one value to a network in float32
@@ -40,10 +40,10 @@ class StartConfig:
     choice: Annotated[tuple[float, ...] | None, NUMBER, "values; each is as likely as it is often named"] = None
 
     def __post_init__(self) -> None:
-        check(self, KEY, SpecError)
+        check(self, START, SpecError)
         given = [law for law in LAWS if getattr(self, law) is not None]
-        require(len(given) == 1, KEY, given, f"one of {', '.join(LAWS)}, and one alone", SpecError)
-        where, values = f"{KEY}.{self.law}", list(self.values)
+        require(len(given) == 1, START, given, f"one of {', '.join(LAWS)}, and one alone", SpecError)
+        where, values = f"{START}.{self.law}", list(self.values)
         if self.normal is not None:
             deviates = values[1] >= LEAST_DEVIATION
             wish = f"a mean and a standard deviation of at least {LEAST_DEVIATION:g}"
@@ -108,11 +108,6 @@ def _below(z: float) -> float:
     return math.erfc(-z / math.sqrt(2)) / 2
 
 
-def path_of(name: str) -> tuple[str, ...]:
-    """The keys that lead to the start of a hyperparameter, built-in or ``module:attribute``, in a spec's file."""
-    return ("hyperparameters", *(["custom"] if LOOK_UP in name else []), name, KEY)
-
-
 def check_starts(starts: Mapping[str, StartConfig], settings: HyperparameterConfig) -> None:
     """Raise :class:`SpecError` for a start that has no box, or whose draws would not lie in it."""
     boxes = {name: getattr(settings, name) for name in BUILT_IN} | settings.custom
@@ -121,7 +116,7 @@ def check_starts(starts: Mapping[str, StartConfig], settings: HyperparameterConf
         if box is None:
             tuned = [name for name, box in boxes.items() if box is not None]
             raise SpecError(f"starts: {quoted(name)} is not a hyperparameter of this study; allowed: {quoted(tuned)}")
-        where, values = f"{'.'.join(path_of(name))}.{start.law}", list(start.values)
+        where, values = f"{place(start_path(name))}.{start.law}", list(start.values)
         ends = f"the box [{box.low:g}, {box.high:g}]"
         if start.normal is not None:
             mass = _mass(*start.normal, box.low, box.high)
@@ -135,19 +130,19 @@ def check_starts(starts: Mapping[str, StartConfig], settings: HyperparameterConf
 def taken_out(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The values of a spec's file as the fields of a spec: the starts in a table of their own, by hyperparameter."""
     if "starts" in values:
-        place = ".".join(path_of(BUILT_IN[0]))
-        raise SpecError(f"starts: unknown key; a start stands in the table of its hyperparameter, such as {place}")
+        example = place(start_path(BUILT_IN[0]))
+        raise SpecError(f"starts: unknown key; a start stands in the table of its hyperparameter, such as {example}")
     tables = values.get("hyperparameters")
     if not isinstance(tables, Mapping):
         return values
     starts: dict[str, object] = {}
 
     def bare(name: str, box: object) -> object:
-        if not isinstance(box, Mapping) or KEY not in box:
+        if not isinstance(box, Mapping) or START not in box:
             return box
-        if box[KEY] is not None:
-            starts[name] = as_table(box[KEY], ".".join(path_of(name)))
-        return {key: value for key, value in box.items() if key != KEY}
+        if box[START] is not None:
+            starts[name] = as_table(box[START], place(start_path(name)))
+        return {key: value for key, value in box.items() if key != START}
 
     boxes = {name: bare(name, box) if name in BUILT_IN else box for name, box in tables.items()}
     if isinstance(custom := boxes.get("custom"), Mapping):
@@ -159,6 +154,6 @@ def put_back(values: dict[str, Any], starts: Mapping[str, StartConfig]) -> None:
     """Write the starts into the tables of their hyperparameters, in the values of a spec's file."""
     for name, start in starts.items():
         table = values
-        for key in path_of(name)[:-1]:
+        for key in start_path(name)[:-1]:
             table = table[key]
-        table[KEY] = start.to_dict()
+        table[START] = start.to_dict()

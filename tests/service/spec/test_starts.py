@@ -287,6 +287,17 @@ def test_a_bad_start_is_named_beside_other_bad_keys() -> None:
     assert start.startswith("spec: hyperparameters.custom.m:f.start.normal = [0.0, -1.0]: must be a mean and")
 
 
+@pytest.mark.parametrize("start", [3, {"choice": [9]}, {"choice": ["x"]}, {"grid_search": [0]}, {"normal": [0, 0]}])
+def test_a_name_that_is_long_is_shortened_and_printable(start: object) -> None:
+    own = "m" * 900 + ":f"
+    for name in (own, "\x1b[31m" + own):
+        custom = {name: {"low": 0, "high": 1, "start": start}}
+        with pytest.raises(SpecError) as caught:
+            StudySpec.from_dict({"name": "a", "hyperparameters": {"custom": custom}})
+        assert len(str(caught.value)) < 500
+        assert "\x1b" not in str(caught.value)
+
+
 def test_starts_have_one_place_in_a_file() -> None:
     with pytest.raises(SpecError, match=r"starts: unknown key; a start stands in .*hyperparameters.log10_l2.start"):
         StudySpec.from_dict({"name": "a", "starts": {"log10_l2": {"choice": [-3]}}})
