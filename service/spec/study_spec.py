@@ -194,7 +194,8 @@ class StudySpec:
         Left out: the name, where and how the work is done, where the data lie (their content is checked by its own
         hash), and the number of configurations, so that an extended study keeps its runs.
         """
-        values = self.to_dict()
+        # As it is read back, so that a whole number given in Python for a float is the float that it is in a file.
+        values = StudySpec.from_dict(self.to_dict()).to_dict()
         for key in ("name", "configurations", "execution"):
             del values[key]
         del values["data"]["root"]

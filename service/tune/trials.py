@@ -20,6 +20,8 @@ def param_space(
 ) -> dict[str, Domain]:
     """Uniform over the box of each hyperparameter, by column name, for ``Tuner(param_space=…)``.
 
+    The box is what a searcher may try, whatever the spec says of starts: :func:`starts` draws those as the study does.
+
     With ``seeds``, each trial draws a seed, too. Without, all trials share the spec's: a searcher then compares
     hyperparameters under the same draws, and does not take the seed for a hyperparameter.
     """

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from service import SpecError, StudySpec, differences, load_spec
-from tests.service.studies import toy_spec
+from service import SpecError, StudySpec, differences, load_spec, resume_study
+from service.executors.serial import SerialExecutor
+from tests.service.studies import run_serially, toy_spec
+from trainers.config import HyperparameterConfig, Range
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key": (
@@ -176,6 +178,16 @@ def test_the_hash_covers_what_affects_results_and_nothing_else() -> None:
     changed = {key for values in (*AFFECTS, *AFFECTS_NOTHING) for key in values}
     named = {field.name for field in dataclasses.fields(StudySpec)} - {"starts"}  # which stand in the boxes
     assert changed == named, "a new field belongs into one list"
+
+
+def test_whole_numbers_made_in_python_are_the_floats_of_a_file(tmp_path: Path) -> None:
+    boxes = HyperparameterConfig(log10_l2=Range(-5, -2), input_noise_std=None)
+    spec = dataclasses.replace(toy_spec(arms=["initial"], grid={}), hyperparameters=boxes)
+    read = StudySpec.from_dict(spec.to_dict())
+    assert read == spec
+    assert read.hash == spec.hash
+    run_serially(spec, tmp_path / "out")
+    assert resume_study(str(tmp_path / "out"), executor=SerialExecutor()).state == "completed"
 
 
 def test_differences_name_keys_and_both_values() -> None:
