@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # who only reads study.json needs no Parquet
     from service.ledger.publish import Published
 
 MANIFEST = "study.json"
+IMPORTED = "imported"  # the key of the provenance that says from which other program a study's results come
 READER_TRIES = 3  # who only looks is not kept waiting
 
 
@@ -57,6 +58,18 @@ class Manifest:
         """How many configurations the study has."""
         return int(self.spec["configurations"])
 
+    def check_trainable(self, uri: str) -> None:
+        """Raise StudyError if the study, which is at ``uri``, was imported: there is no spec to train anything by."""
+        if IMPORTED in (self.provenance or {}):
+            raise StudyError(
+                f"{uri}: was imported from another program: it can be read and reported, but nothing is trained in it"
+            )
+
+    def study_spec(self, uri: str) -> StudySpec:
+        """The spec of the study, which is at ``uri``; raises StudyError if it has none that can be used."""
+        self.check_trainable(uri)
+        return StudySpec.from_dict(self.spec, where=f"{uri}/{MANIFEST}")
+
     @staticmethod
     def of(plan: Plan) -> Manifest:
         """The manifest of a study that begins now."""
@@ -91,11 +104,13 @@ class Manifest:
         """The SHA-256 of each published file, by its table; empty where there is none, or from an earlier version."""
         return dict((self.tables or {}).get("sha256") or {})
 
-    def with_tables(self, published: dict[str, Published]) -> Manifest:
-        """With the tables that have just been published."""
+    def with_tables(self, published: dict[str, Published], at: str | None = None) -> Manifest:
+        """With the tables that have been published just now, or at the time ``at``."""
         rows = {table: found.rows for table, found in published.items()}
         checksums = {table: found.sha256 for table, found in published.items()}
-        return dataclasses.replace(self, tables={**rows, "published_at": now(), "sha256": checksums})
+        return dataclasses.replace(
+            self, tables={**rows, "published_at": now() if at is None else at, "sha256": checksums}
+        )
 
 
 def find_study(
@@ -125,7 +140,7 @@ def find_study(
                 f"{' …' if len(others) > 3 else ''}); give a new directory"
             ) from None
         return spec, None
-    stored = StudySpec.from_dict(manifest.spec, where=f"{storage.uri}/{MANIFEST}")
+    stored = manifest.study_spec(storage.uri)
     if stored.hash != spec.hash:
         raise AnotherStudyError(
             f"{storage.uri}: holds the study {stored.name!r} of another spec; give another "
@@ -192,7 +207,7 @@ def read_study(uri: str) -> dict[str, Any]:
 
 def read_spec(uri: str) -> StudySpec:
     """The spec of a study."""
-    return StudySpec.from_dict(Manifest.load(open_storage(uri)).spec, where=f"{uri}/{MANIFEST}")
+    return Manifest.load(open_storage(uri)).study_spec(uri)
 
 
 def _read(storage: Storage) -> tuple[Manifest, dict[str, Any]]:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from service.errors import StudyError
-from service.records.manifest import MANIFEST, Manifest
+from service.records.manifest import Manifest
 from service.records.typed_json import parse
-from service.spec.study_spec import StudySpec
 from service.storage.checked_json import dumps_checked
 from service.storage.files import Storage, open_storage
 from trainers.errors import quoted
@@ -45,14 +44,14 @@ def request(uri: str, action: Action, **arguments: Any) -> None:
         raise StudyError(f"request {action!r}: must be one of {', '.join(ACTIONS)}")
     storage = open_storage(uri)
     manifest = Manifest.load(storage)
+    manifest.check_trainable(uri)
     if action == "extend":
         wanted, present = arguments.get("configurations"), manifest.configurations
         if not isinstance(wanted, int) or wanted < present:
             raise StudyError(
                 f"configurations = {quoted(wanted)}: must be a whole number, at least the study's {present}"
             )
-        spec = StudySpec.from_dict(manifest.spec, where=f"{uri}/{MANIFEST}")
-        dataclasses.replace(spec, configurations=wanted)  # raises where no study can have so many
+        dataclasses.replace(manifest.study_spec(uri), configurations=wanted)  # raises where no study can have so many
     name = f"control/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
     asked = {"action": action, "from": f"{socket.gethostname()}:{os.getpid()}", "study_hash": manifest.study_hash}
     storage.write(name, dumps_checked({**asked, **arguments}, indent=1))

@@ -1,0 +1,1 @@
+"""Other people's searches, read from the files of Ray Tune and Optuna, as studies of fixed-hyperparameter runs."""

@@ -1,0 +1,202 @@
+"""A search of another program becomes a study: its tables, and a ``study.json`` that says where it comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from service.errors import StudyError
+from service.imports.names import Fixed, Like, Names, read_like, resolve
+from service.imports.optuna_storage import is_storage, read_storage
+from service.imports.ray_tune import ITERATION, read_experiment
+from service.imports.rows import ARM, Tables, make_rows, without_value
+from service.imports.trials import Source
+from service.ledger.checksums import ChecksummedWriter
+from service.ledger.publish import Published
+from service.ledger.schema import TABLES, schemas
+from service.ledger.shards import COMPRESSION, FILE_KEY, STUDY_KEY, TableFile
+from service.records.manifest import IMPORTED, MANIFEST, Manifest
+from service.records.progress import PROGRESS, StudyStatus, write_progress
+from service.spec.study_spec import check_name, digest
+from service.storage.files import Storage, open_storage
+
+UNKNOWN = "unknown"  # the data set, where nobody says
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What has been imported: where it is, how its trials ended, and what is not there."""
+
+    study: str
+    source: str
+    kind: str
+    name: str
+    statuses: dict[str, int]  # how the trials ended → how many
+    left_out: dict[str, int]  # why → how many trials, or lines of their records
+    without_value: dict[str, int]  # parameter → how many trials have no number for its hyperparameter
+    not_taken: list[str]  # parameters that have no column
+
+
+def import_study(
+    source: str | Path,
+    out: str | Path,
+    *,
+    maps: Iterable[str] = (),
+    metrics: Iterable[str] = (),
+    settings: Iterable[str] = (),
+    like: str | None = None,
+    model: str | None = None,
+    dataset: str | None = None,
+    name: str | None = None,
+    study_name: str | None = None,
+    step: str | None = None,
+) -> Imported:
+    """Write the search at ``source`` as a study into the new directory, or at the URI, ``out``.
+
+    ``source`` is the directory of a Ray Tune experiment, the URL of a database of Optuna, or a file of either SQLite or
+    Optuna's journal; ``study_name`` is the study in it. ``maps``, ``metrics`` and ``settings`` are texts as the options
+    ``--map``, ``--metric`` and ``--set`` of ``t1t2 import`` take them. ``like`` is a study that gives the names, boxes,
+    model and data set. The same source and options give the same bytes.
+
+    Raises:
+        StudyError: the source cannot be read, an option does not fit it, or ``out`` is not empty. Nothing is written.
+        StorageError: ``out`` cannot be written.
+    """
+    storage = open_storage(out)
+    if storage.files("") or storage.directories():
+        raise StudyError(f"{storage.uri}: is not empty; give a new directory")
+    given = read_like(like) if like else None
+    label = _label(model, given)
+    found = _read(str(source), study_name=study_name, step=step)
+    if not found.trials:
+        counts = ", ".join(f"{count} {why}" for why, count in found.left_out.items())
+        raise StudyError(f"{found.location}: holds no trial that has ended{counts and f' ({counts})'}")
+    names = resolve(found, maps, metrics, settings, given)
+    data = dataset or (given.dataset if given else UNKNOWN)
+    title = check_name(name or re.sub(r"[^A-Za-z0-9._-]+", "-", found.name).strip("-._")[:100] or ARM)
+    tables = make_rows(found, names, model=label, dataset=data)
+    spec = {
+        "name": title,
+        "configurations": len(tables.runs),
+        "arms": [ARM],
+        "data": {"name": data},
+        "models": [{"label": label}],
+        "hyperparameters": {each.column: _box(each.column, given) for each in names.hyperparameters},
+    }
+    imported = _origin(found, names)
+    study_hash = digest([spec, imported])
+    _write(
+        storage,
+        tables,
+        Manifest(
+            study_hash=study_hash,
+            spec=spec,
+            pack_size=1,
+            seeds={},
+            created_at=_ended(found),
+            provenance={IMPORTED: imported},
+            planned={ARM: len(tables.runs)},
+        ),
+    )
+    statuses = [row["status"] for row in tables.runs]
+    mapped = {each.name for each in names.hyperparameters if not isinstance(each, Fixed)}
+    return Imported(
+        study=storage.uri,
+        source=found.location,
+        kind=found.kind,
+        name=title,
+        statuses={status: statuses.count(status) for status in dict.fromkeys(sorted(statuses))},
+        left_out=dict(found.left_out),
+        without_value=without_value(found, names),
+        not_taken=[parameter for parameter in found.parameters if parameter not in mapped],
+    )
+
+
+def _read(source: str, *, study_name: str | None, step: str | None) -> Source:
+    if is_storage(source):
+        if step is not None:
+            raise StudyError(f"--step {step}: is for experiments of Ray Tune; in Optuna a trial's reports have a step")
+        return read_storage(source, study_name)
+    if study_name is not None:
+        raise StudyError(f"--study-name {study_name}: is for storages of Optuna; {source} is none")
+    return read_experiment(source, step or ITERATION)
+
+
+def _label(model: str | None, like: Like | None) -> str:
+    if like is not None and model is None and len(like.models) == 1:
+        return like.models[0]
+    if model is None:
+        known = f", one of those of the --like study to be laid over it: {', '.join(like.models)}" if like else ""
+        raise StudyError(f"--model: give a label for the network that the search has trained{known}")
+    return model
+
+
+def _box(column: str, like: Like | None) -> dict[str, float]:
+    """The box of ``like``; without one, the analysis takes the extent of the trials."""
+    return dict(zip(("low", "high"), like.boxes[column], strict=True)) if like else {}
+
+
+def _origin(source: Source, names: Names) -> dict[str, Any]:
+    """What ``study.json`` says of the source. ``trials`` are its ids, in the order of ``config_index``."""
+    return {
+        "kind": source.kind,
+        "name": source.name,
+        "source": source.location,
+        "hyperparameters": [asdict(each) for each in names.hyperparameters],
+        "metrics": [asdict(each) for each in names.metrics],
+        "left_out": dict(source.left_out),
+        "trials": [trial.id for trial in source.trials],
+    }
+
+
+def _ended(source: Source) -> str:
+    """When the last trial ended, ISO 8601; the time of the import would make each import another. Empty if unknown."""
+    times = [trial.finished_at for trial in source.trials if trial.finished_at is not None]
+    return datetime.fromtimestamp(max(times), UTC).isoformat(timespec="milliseconds") if times else ""
+
+
+def _write(storage: Storage, tables: Tables, manifest: Manifest) -> None:
+    """Write all files, ``study.json`` last; where that fails, none of them stays."""
+    keep = storage.nearest_directory()
+    columns = schemas(list(manifest.spec["hyperparameters"]))
+    statuses = [row["status"] for row in tables.runs]
+    status = StudyStatus(
+        name=manifest.name,
+        study_hash=manifest.study_hash,
+        uri="",  # whoever reads it knows where it is
+        state="completed",
+        planned=manifest.planned,
+        done=manifest.planned,
+        completed=statuses.count("completed"),
+        diverged=statuses.count("diverged"),
+        failed=statuses.count("failed"),
+        updated_at=manifest.created_at,
+    )
+    try:
+        published = {}
+        for table in TABLES:
+            rows = pa.Table.from_pylist(getattr(tables, table), columns[table])
+            published[table] = _write_table(storage, TableFile(table), rows, manifest.study_hash)
+        write_progress(storage, status, [], durable=True)
+        manifest.with_tables(published, at=manifest.created_at).save(storage)
+    except BaseException:
+        with suppress(OSError):
+            for path in (*(TableFile(table).path for table in TABLES), PROGRESS, MANIFEST):
+                storage.delete(path)
+            storage.remove_empty(keep)
+        raise
+
+
+def _write_table(storage: Storage, file: TableFile, rows: pa.Table, study_hash: str) -> Published:
+    origin = {STUDY_KEY: study_hash.encode(), FILE_KEY: file.path.encode()}
+    schema = rows.schema.with_metadata({**rows.schema.metadata, **origin})
+    with storage.replacing(file.path) as sink, ChecksummedWriter(sink, schema, COMPRESSION) as writer:
+        writer.write(rows)
+    return Published(rows.num_rows, writer.sha256)
