@@ -19,7 +19,12 @@ from analysis.study import Study
 # write(selection, folder, place): write into ``folder``, which will be called ``place``; returns how to open it.
 Write = Callable[[Selection, Path, Path], str]
 # Name of the target -> the file of this folder, and the extra that it needs.
-_TARGETS = {"csv": ("tables", None), "huggingface": ("huggingface", None)}
+_TARGETS = {
+    "optuna": ("optuna", "optuna"),
+    "mlflow": ("mlflow", "mlflow"),
+    "csv": ("tables", None),
+    "huggingface": ("huggingface", None),
+}
 TARGETS = tuple(_TARGETS)
 
 
@@ -42,16 +47,21 @@ def export_study(study: Study, to: str, out: str | Path, runs: pd.DataFrame | No
         StudyError: the tool is not known or a package for it is missing; no run was chosen; ``out`` is no path on
             this machine, is there already and not empty, or cannot be written.
     """
-    write = _writer(to)
+    module, extra = _target(to)
     chosen = study.runs if runs is None else runs
     if chosen.empty:
         raise StudyError(f"{study.location}: no run was chosen: at least one is needed")
     place = _free(out)
     partial = place.with_name(f".{place.name}-{secrets.token_hex(4)}")
     try:
+        write: Write = import_module(f"analysis.exports.{module}").write  # which imports what the tool is
         partial.mkdir(parents=True)
         opened_by = write(Selection(study=study, frame=chosen), partial, place)
         partial.rename(place)  # over an empty directory, too
+    except ImportError as error:
+        if extra is None:
+            raise
+        raise StudyError(f"--to {to}: needs {error.name}; install it by: pip install 't1t2-study[{extra}]'") from error
     except OSError as error:
         raise StudyError(f"--out {str(out)!r}: cannot be written ({error.strerror or error})") from error
     finally:
@@ -59,20 +69,13 @@ def export_study(study: Study, to: str, out: str | Path, runs: pd.DataFrame | No
     return Exported(place=place, runs=len(chosen), opened_by=opened_by)
 
 
-def _writer(to: str) -> Write:
-    """The function that writes for ``to``; its packages are imported here and not before."""
+def _target(to: str) -> tuple[str, str | None]:
+    """The file that writes for the tool ``to``, and its extra; raises StudyError where there is no such tool."""
     if to not in _TARGETS:
         near = get_close_matches(to, TARGETS, n=1)
         guess = f" (did you mean {near[0]}?)" if near else ""
         raise StudyError(f"--to {to!r}: must be one of {', '.join(TARGETS)}{guess}")
-    module, extra = _TARGETS[to]
-    try:
-        write: Write = import_module(f"analysis.exports.{module}").write
-    except ImportError as error:
-        if extra is None:
-            raise
-        raise StudyError(f"--to {to}: needs {error.name}; install it by: pip install 't1t2-study[{extra}]'") from error
-    return write
+    return _TARGETS[to]
 
 
 def _free(out: str | Path) -> Path:

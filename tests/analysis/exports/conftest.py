@@ -12,4 +12,4 @@ from tests.analysis.synthetic import Truth, write_study
 def layered(tmp_path_factory: pytest.TempPathFactory) -> Study:
     folder = tmp_path_factory.mktemp("exports") / "layered"
     truth = Truth(diverged=0.2)
-    return load_study(write_study(folder, truth=truth, configurations=12, grid=(2, 2), layers=2, name="layered"))
+    return load_study(write_study(folder, truth=truth, configurations=12, grid=(3, 3), layers=2, name="layered"))

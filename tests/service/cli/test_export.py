@@ -1,12 +1,17 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from service.cli.app import main
+from tests.analysis.test_imports import BLOCK
 from tests.service.toy_studies import run_toy
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +69,18 @@ def test_nothing_is_left_of_an_export_that_fails(
     message = refused(capsys, str(damaged), "--to", "csv", "--out", str(tmp_path / "out"))
     assert f"{damaged}/trajectories.parquet: is damaged" in message
     assert list(tmp_path.iterdir()) == [damaged]
+
+
+@pytest.mark.parametrize(
+    ("tool", "absent", "extra"),
+    [("optuna", "optuna", "optuna"), ("mlflow", "mlflow", "mlflow"), ("mlflow", "sqlalchemy", "mlflow")],
+)
+def test_a_missing_package_is_one_message_that_says_how_to_install_it(
+    study: Path, tmp_path: Path, tool: str, absent: str, extra: str
+) -> None:
+    words = ["export", str(study), "--to", tool, "--out", str(tmp_path / "out")]
+    program = BLOCK.format(absent=(absent,)) + f"from service.cli.app import main; sys.exit(main({words!r}))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"error: --to {tool}: needs {absent}; install it by: pip install 't1t2-study[{extra}]'\n"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.exports.export import export_study
+from analysis.study import Study
+
+optuna = pytest.importorskip("optuna", reason="optuna is not installed")
+
+
+@pytest.fixture(scope="module")
+def journal(layered: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("exports") / "optuna"
+    exported = export_study(layered, "optuna", out)
+    assert exported.opened_by == f"optuna-dashboard {out}/optuna.log"
+    assert [path.name for path in out.iterdir()] == ["optuna.log"]
+    return out / "optuna.log"
+
+
+def load(journal: Path, name: str) -> Any:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(str(journal))))
+
+
+@pytest.mark.parametrize("arm", ["initial", "online", "rerun", "grid"])
+def test_trials_are_the_runs_of_one_model_and_arm(layered: Study, journal: Path, arm: str) -> None:
+    study = load(journal, f"layered/mlp-64/{arm}")
+    runs = layered.runs.query("model == 'mlp-64' and arm == @arm")
+    assert [trial.user_attrs["run_id"] for trial in study.trials] == list(runs["run_id"])
+    for trial, (_, row) in zip(study.trials, runs.iterrows(), strict=True):
+        assert trial.params == {
+            name: row[f"{name}_initial"] for name in ("log10_l2_layer1", "log10_l2_layer2", "input_noise_std")
+        }
+        assert trial.state.name == ("COMPLETE" if row["status"] == "completed" else "FAIL")
+        if row["status"] == "completed":
+            assert trial.value == row["t2_loss"]
+            assert trial.user_attrs["test_loss"] == row["test_loss"]
+            assert trial.user_attrs["log10_l2_layer2_final"] == row["log10_l2_layer2_final"]
+            points = layered.trajectories[layered.trajectories["run_id"] == row["run_id"]]
+            assert trial.intermediate_values == dict(zip(points["step"], points["t2_loss"], strict=True))
+        assert trial.duration.total_seconds() == 10
+    assert {trial.state.name for trial in study.trials} == {"COMPLETE", "FAIL"}
+
+
+def test_the_best_trial_is_the_best_run(layered: Study, journal: Path) -> None:
+    runs = layered.runs.query("model == 'mlp-128' and arm == 'online' and status == 'completed'")
+    best = load(journal, "layered/mlp-128/online").best_trial
+    assert best.user_attrs["run_id"] == runs.sort_values("t2_loss")["run_id"].iloc[0]
+
+
+def test_importances_see_the_sensitive_hyperparameter(journal: Path) -> None:
+    """The synthetic loss is five times as curved in the noise as in the penalty."""
+    importances = optuna.importance.get_param_importances(load(journal, "layered/mlp-64/initial"))
+    assert next(iter(importances)) == "input_noise_std"
+    assert sum(importances.values()) == pytest.approx(1)
+
+
+def test_optuna_goes_on_with_the_study(journal: Path, tmp_path: Path) -> None:
+    """Its sampler learns from the runs: the distributions are the study's boxes."""
+    copy = tmp_path / "optuna.log"
+    copy.write_bytes(journal.read_bytes())
+    study = load(copy, "layered/mlp-64/initial")
+    assert study.best_trial.distributions["input_noise_std"] == optuna.distributions.FloatDistribution(0.0, 0.8)
+    study.sampler = optuna.samplers.TPESampler(seed=1)
+    asked = study.ask(study.best_trial.distributions)
+    assert 0.0 <= asked.params["input_noise_std"] <= 0.8
+
+
+def test_the_dashboard_serves_the_studies(layered: Study, journal: Path) -> None:
+    pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from optuna_dashboard._cli import main; main()",
+            str(journal),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        studies = answer(port, "/api/studies")["study_summaries"]
+        assert {study["study_name"] for study in studies} == {
+            f"layered/{model}/{arm}" for model in layered.models for arm in ("initial", "online", "rerun", "grid")
+        }
+        [online] = [study for study in studies if study["study_name"] == "layered/mlp-64/online"]
+        trials = answer(port, f"/api/studies/{online['study_id']}?after=0")["trials"]
+        runs = layered.runs.query("model == 'mlp-64' and arm == 'online'")
+        assert [trial.get("values") for trial in trials] == [
+            None if loss != loss else [loss] for loss in runs["t2_loss"]
+        ]
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def answer(port: int, path: str) -> Any:
+    """What the server says; it takes some seconds to start."""
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
+                return json.load(response)
+        except urllib.error.URLError as error:
+            if not isinstance(error.reason, ConnectionError):
+                raise
+            time.sleep(0.1)
+    raise TimeoutError(path)
