@@ -19,7 +19,7 @@ SEED ?= 1
 KILLS ?= 1000
 RESUME ?= yes
 
-.PHONY: .venv help study test test-faults soak test-browser gpu test-lowest lint format hooks architecture \
+.PHONY: .venv help study test test-faults soak test-browser gpu test-lowest lint format hooks architecture notebooks \
 	bench-overhead bench-packing bench-modules bench-fixed-step bench-scale bench-loading constraints clean
 
 help:  ## this list
@@ -67,6 +67,9 @@ hooks: $(INSTALLED)  ## let git check every commit (.pre-commit-config.yaml)
 
 architecture: $(INSTALLED)  ## draw .github/architecture.svg anew from the imports
 	$(BIN)/python -m tests.architecture
+
+notebooks: $(INSTALLED)  ## execute the notebooks of deploy/notebooks, each in a fresh kernel, and write them with what they show
+	$(BIN)/python -m tests.notebooks
 
 bench-overhead: $(INSTALLED_BENCH)  ## cost of the T1-T2 step over plain training, beside other libraries
 	$(BIN)/python -m tests.benchmarks.overhead

@@ -155,7 +155,8 @@ class Study:
 
         config: dict[str, Any] = {"memory_limit": _MEMORY_LIMIT, "temp_directory": spill, "threads": 2}
         with duckdb.connect(config=config) as connection:
-            connection.execute("SET enable_progress_bar = false")  # it would go to standard output
+            if _has_progress_bar(connection):  # it would go to standard output
+                connection.execute("SET enable_progress_bar = false")
             for table in TABLES:
                 self._register(connection, table)
             try:
@@ -333,6 +334,12 @@ def _check_columns(asked: Sequence[str], known: Sequence[str], shown: str) -> No
     unknown = [c for c in asked if c not in known]
     if unknown:
         raise StudyError(f"{shown}: no column {', '.join(unknown)} in runs; there are: {', '.join(known)}")
+
+
+def _has_progress_bar(connection: Any) -> bool:
+    """Whether it is on. In a notebook without ipywidgets it is off, and DuckDB refuses to have it switched off."""
+    [(on,)] = connection.execute("SELECT current_setting('enable_progress_bar')").fetchall()
+    return bool(on)
 
 
 def _first_line(error: Exception) -> str:

@@ -15,7 +15,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("*/
 MANIFESTS = sorted(
     path
     for path in (ROOT / "deploy").rglob("*")
-    if path.is_file() and path.suffix not in (".md", ".toml") and "studies" not in path.parts
+    if path.is_file() and path.suffix not in (".md", ".toml", ".ipynb") and "studies" not in path.parts
 )
 SOURCES = [*MANIFESTS, *(path for path in DOCUMENTS if path.exists())]
 END_OF_COMMAND = re.compile(r"\|.*|&.*|;.*|2?>.*|<.*|\S+;")
