@@ -21,6 +21,7 @@ _PUBLIC = {
     "statistics.diagonal": "Diagonal bland_altman compare_arms",
     "statistics.overhead": "time_overhead time_ratios",
     "statistics.equal_compute": "at_equal_compute compute_curve expected_best",
+    "statistics.baselines": "baseline_curve baseline_standings training_cost",
     "statistics.model_sizes": "compare_models",
     "statistics.comparison": "compare_studies",
     "statistics.summary": "ModelSummary Summary summarise",
@@ -35,12 +36,12 @@ _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in name
 __all__ = [
     "SLIDES_SHARES", "BestCellComparison", "Diagonal", "Estimate", "Exported", "GoodThreshold", "ModelSummary",
     "NotComputable", "Region", "RegionShares", "RegionStability", "ReportPaths", "Study", "StudyError", "Summary",
-    "Surface", "against_best_cell", "at_equal_compute", "bland_altman", "bootstrap", "boxes", "clamped",
-    "compare_arms", "compare_models", "compare_studies", "compute_curve", "concentration", "contraction_ratios",
-    "directions", "distance_over_steps", "expected_best", "export_study", "find_region", "fit_surface",
-    "good_threshold", "grid_cells", "hyperparameters", "load_study", "main_figures", "pairs", "region_points",
-    "region_shares", "region_stability", "slides_hold", "split", "split_curve", "stricter", "summarise",
-    "tie_layers", "time_overhead", "time_ratios", "wilson", "write_report",
+    "Surface", "against_best_cell", "at_equal_compute", "baseline_curve", "baseline_standings", "bland_altman",
+    "bootstrap", "boxes", "clamped", "compare_arms", "compare_models", "compare_studies", "compute_curve",
+    "concentration", "contraction_ratios", "directions", "distance_over_steps", "expected_best", "export_study",
+    "find_region", "fit_surface", "good_threshold", "grid_cells", "hyperparameters", "load_study", "main_figures",
+    "pairs", "region_points", "region_shares", "region_stability", "slides_hold", "split", "split_curve", "stricter",
+    "summarise", "tie_layers", "time_overhead", "time_ratios", "training_cost", "wilson", "write_report",
 ]
 # fmt: on
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:  # the same for type checkers, which then know every name and 
     from analysis.frames import NotComputable, boxes, hyperparameters, pairs, tie_layers
     from analysis.report.build import ReportPaths, write_report
     from analysis.report.main_figures import main_figures
+    from analysis.statistics.baselines import baseline_curve, baseline_standings, training_cost
     from analysis.statistics.comparison import compare_studies
     from analysis.statistics.contraction import clamped, contraction_ratios, distance_over_steps
     from analysis.statistics.diagonal import Diagonal, bland_altman, compare_arms

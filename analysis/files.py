@@ -38,6 +38,20 @@ def open_location(location: str | Path) -> tuple[pafs.FileSystem, str, str]:
     return filesystem, root.rstrip("/"), text
 
 
+def below(location: str, name: str) -> str:
+    """What users call the directory ``name`` in ``location``: the options of a URI stay at its end."""
+    place, mark, options = location.partition("?") if "://" in location else (location, "", "")
+    return f"{place.rstrip('/')}/{name}{mark}{options}"
+
+
+def has_runs(filesystem: pafs.FileSystem, root: str) -> bool:
+    """Whether the directory ``root`` holds a published table of runs, or a shard of one."""
+    if filesystem.get_file_info(f"{root}/runs.parquet").type == pafs.FileType.File:
+        return True
+    shards = filesystem.get_file_info(pafs.FileSelector(f"{root}/ledger/runs", allow_not_found=True))
+    return any(found.path.endswith(".parquet") for found in shards)
+
+
 def read_info(filesystem: pafs.FileSystem, root: str, shown: str) -> dict[str, Any]:
     """``study.json``; empty where there is none. Raises StudyError for a damaged one."""
     path = f"{root}/study.json"

@@ -25,8 +25,10 @@ from analysis.files import (
     TABLES,
     Files,
     StudyError,
+    below,
     check_published,
     check_version,
+    has_runs,
     list_files,
     open_location,
     read_info,
@@ -35,6 +37,7 @@ from analysis.files import (
 _REQUIRED = ("run_id", "config_index", "arm", "replicate", "model", "status")  # of runs
 _MEMORY_LIMIT = "1GB"  # of DuckDB, which spills to a temporary directory above it
 _BATCH_ROWS = 20_000  # of a stream of rows
+BASELINES = "baselines"  # the directory, in that of a study, of the searches that were run beside it
 _ATTEMPTS_TO_LIST = 5  # the listing is made again where a running study replaces its shards by larger ones meanwhile
 
 
@@ -54,6 +57,7 @@ class Study:
     _columns: tuple[str, ...] | None = field(repr=False)
     _filter: pc.Expression | None = field(repr=False)
     _filesystem: pafs.FileSystem = field(repr=False)
+    _root: str = field(repr=False)  # of the study, in the file system
     _files: Files = field(repr=False)
     _checked: set[str] = field(default_factory=set, repr=False)  # tables whose published file was found sound
 
@@ -105,6 +109,18 @@ class Study:
     def boxes(self) -> frames.Boxes:
         """Hyperparameter -> (low, high), per-layer ones tied."""
         return frames.boxes(self.runs, self.spec)
+
+    @cached_property
+    def baselines(self) -> Study | None:
+        """The searches that `t1t2 baselines` has run beside the study, whole; None where no run of them has ended.
+
+        They are a study of their own in the directory ``baselines``. The columns and filters of this one do not hold
+        there. Raises StudyError where their tables are damaged.
+        """
+        root = f"{self._root}/{BASELINES}"
+        if not has_runs(self._filesystem, root):
+            return None
+        return _open(self._filesystem, root, below(self.location, BASELINES), columns=None, filters=None)
 
     def has(self, table: str) -> bool:
         """Whether the study has anything of ``table``: runs, trajectories or attempts."""
@@ -279,7 +295,13 @@ Expression` or a list such as ``[("arm", "==", "online"), ("t2_loss", "<", 0.2)]
 
     Raises StudyError where there is no study, a published table is damaged, or a column does not exist.
     """
-    filesystem, root, shown = open_location(location)
+    return _open(*open_location(location), columns=columns, filters=filters)
+
+
+def _open(
+    filesystem: pafs.FileSystem, root: str, shown: str, *, columns: Sequence[str] | None, filters: Any | None
+) -> Study:
+    """The study in the directory ``root`` of a file system, which users know as ``shown``."""
     info = read_info(filesystem, root, shown)
     for _ in range(_ATTEMPTS_TO_LIST):
         try:
@@ -293,7 +315,7 @@ Expression` or a list such as ``[("arm", "==", "online"), ("t2_loss", "<", 0.2)]
         raise StudyError(f"{shown}: no study here: runs.parquet or ledger/runs/*.parquet is expected")
     for name in skipped:
         warnings.warn(
-            f"{shown}: {name} is damaged and left out; resuming the study trains its runs again", stacklevel=2
+            f"{shown}: {name} is damaged and left out; resuming the study trains its runs again", stacklevel=3
         )
     spec = info.get("spec", {})
     columns = None if columns is None else tuple(columns)
@@ -306,6 +328,7 @@ Expression` or a list such as ``[("arm", "==", "online"), ("t2_loss", "<", 0.2)]
         _columns=columns,
         _filter=_expression(filters, shown),
         _filesystem=filesystem,
+        _root=root,
         _files=files,
     )
     known = next(iter(study._parts("runs").values()))

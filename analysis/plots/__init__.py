@@ -8,6 +8,7 @@ with plots.paper_style():
     ax = plots.region_convergence(plt.figure().subplots(), online, study.trajectories, study.boxes, region)
 """
 
+from analysis.plots.baselines import baseline_plot
 from analysis.plots.cost import (
     comparison_cost,
     comparison_loss,
@@ -29,9 +30,9 @@ from analysis.plots.style import paper_style, save_figure
 # One name a line, as the formatter would have it, is half of this file.
 # fmt: off
 __all__ = [
-    "bland_altman_plot", "comparison_cost", "comparison_loss", "comparison_region", "concentration_curve",
-    "contraction_plot", "diagonal_scatter", "distance_over_steps", "expected_best_plot", "hyperparameter_trajectories",
-    "overhead_plot", "paper_style", "region_convergence", "region_legend", "region_outlines", "save_figure",
-    "share_inside_over_steps", "split_curve_plot", "split_scatter",
+    "baseline_plot", "bland_altman_plot", "comparison_cost", "comparison_loss", "comparison_region",
+    "concentration_curve", "contraction_plot", "diagonal_scatter", "distance_over_steps", "expected_best_plot",
+    "hyperparameter_trajectories", "overhead_plot", "paper_style", "region_convergence", "region_legend",
+    "region_outlines", "save_figure", "share_inside_over_steps", "split_curve_plot", "split_scatter",
 ]
 # fmt: on

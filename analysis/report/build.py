@@ -14,7 +14,7 @@ from pathlib import Path
 
 from analysis.report.page import ShownSection, SideBySide, render_page
 from analysis.report.section import Section, draw
-from analysis.report.sections import cost, diagonal, improvement, models, region, runs
+from analysis.report.sections import baselines, cost, diagonal, improvement, models, region, runs
 from analysis.report.sections.claims import claims
 from analysis.report.sections.comparison import comparison, draw_comparison
 from analysis.report.tables import write_tables
@@ -30,6 +30,7 @@ SECTIONS: tuple[Section, ...] = (
     improvement.SECTION,
     diagonal.SECTION,
     cost.SECTION,
+    baselines.SECTION,
     models.SECTION,
     runs.SECTION,
 )

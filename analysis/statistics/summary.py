@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from analysis.frames import NotComputable
+from analysis.statistics.baselines import BaselineSummary, summarise_baselines
 from analysis.statistics.contraction import Clamp, Contraction, clamps, contractions, distance_over_steps
 from analysis.statistics.diagonal import Diagonal, compare_arms
 from analysis.statistics.equal_compute import EqualCompute, compute_curve, equal_compute
@@ -182,6 +183,7 @@ class Summary:
     models: Mapping[str, ModelSummary]
     overhead: tuple[Overhead, ...] | NotComputable
     model_sizes: tuple[ModelPair, ...] | NotComputable
+    baselines: Mapping[str, BaselineSummary | NotComputable] | None = None  # by model; None: none were run
 
     def overhead_of(self, model: str) -> Overhead | NotComputable:
         """The time ratio of one model."""
@@ -189,6 +191,10 @@ class Summary:
             return self.overhead
         of_model = (row for row in self.overhead if row.model == model)
         return next(of_model, NotComputable(f"model {model} has no pair of completed runs with measured times"))
+
+    def published(self) -> dict[str, Any]:
+        """Key -> value in ``summary.json``: ``baselines`` only where some were run."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
 
     def to_dict(self) -> dict[str, Any]:
         """The summary in the types of JSON: what ``summary.json`` holds of a study.
@@ -218,6 +224,7 @@ def summarise(study: Study, *, seed: int = 0) -> Summary:
         models=models,
         overhead=overheads(runs, seed=seed),
         model_sizes=model_pairs(runs, regions, seed=seed),
+        baselines=None if study.baselines is None else summarise_baselines(study.baselines, models, seed=seed),
     )
 
 

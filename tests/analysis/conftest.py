@@ -1,4 +1,4 @@
-"""One small synthetic study for the tests that only read, and its statistics."""
+"""One small synthetic study with its baselines, for the tests that only read, and its statistics."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from analysis.report.view import StudyView
 from analysis.statistics.summary import Summary, summarise
 from analysis.study import Study, load_study
 from tests.analysis.synthetic import write_study
+from tests.analysis.synthetic_baselines import write_baselines
 
 
 @pytest.fixture(scope="session")
 def study_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_study(tmp_path_factory.mktemp("studies") / "synthetic")
+    directory = write_study(tmp_path_factory.mktemp("studies") / "synthetic")
+    write_baselines(directory, models=("mlp-64", "mlp-128"), repetitions=6, trainings=4)
+    return directory
 
 
 @pytest.fixture(scope="session")

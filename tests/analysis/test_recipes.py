@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.analysis.synthetic import write_study
+from tests.analysis.synthetic_baselines import write_baselines
 
 README = Path(__file__).parents[2] / "analysis" / "README.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -17,7 +18,8 @@ RECIPES = BLOCK.findall(README.read_text(encoding="utf-8"))
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("recipes")
-    write_study(directory / "results" / "quickstart", name="quickstart")
+    study = write_study(directory / "results" / "quickstart", name="quickstart")
+    write_baselines(study, repetitions=3, trainings=2)
     return directory
 
 

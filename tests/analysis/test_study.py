@@ -135,6 +135,43 @@ def test_only_the_asked_columns_and_row_groups_are_read(tmp_path: Path) -> None:
         study.sql("SELECT max(step) FROM trajectories WHERE arm = 'grid'")
 
 
+def test_the_baselines_beside_a_study_are_a_study(
+    study_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = shutil.copytree(study_dir, tmp_path / "s")
+    monkeypatch.chdir(tmp_path)
+    study = load_study("s", columns=["model"], filters=[("arm", "==", "initial")])
+    monkeypatch.chdir("/")  # a relative location is that of the time when the study was opened
+    assert study.baselines is not None
+    assert study.baselines is study.baselines
+    assert study.baselines.location == "s/baselines"
+    whole = load_study(directory / "baselines")
+    pd.testing.assert_frame_equal(study.baselines.runs, whole.runs)
+    assert {"compute", "spent", "spent_s"} < set(whole.runs.columns)
+    assert whole.baselines is None
+    assert whole.models == study.models
+    assert whole.trajectories.empty
+    pq.write_table(pq.read_table(directory / "baselines" / "runs.parquet"), directory / "baselines" / "x.parquet")
+    (directory / "baselines" / "ledger" / "runs").mkdir(parents=True)
+    (directory / "baselines" / "x.parquet").rename(directory / "baselines" / "ledger" / "runs" / "x.parquet")
+    (directory / "baselines" / "runs.parquet").unlink()
+    running = load_study(directory).baselines
+    assert running is not None
+    assert len(running.runs) == len(whole.runs)
+
+
+def test_baselines_that_have_only_begun_are_none_and_damaged_ones_are_named(study_dir: Path, tmp_path: Path) -> None:
+    directory = shutil.copytree(study_dir, tmp_path / "s")
+    path = directory / "baselines" / "runs.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(StudyError, match=r"s/baselines: runs cannot be read|s/baselines/runs.parquet: is damaged"):
+        _ = load_study(directory).baselines
+    path.unlink()
+    assert load_study(directory).baselines is None
+    shutil.rmtree(directory / "baselines")
+    assert load_study(directory).baselines is None
+
+
 def spoil_study_json(directory: Path, **changes: object) -> None:
     path = directory / "study.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
@@ -193,5 +230,8 @@ def test_a_study_is_read_from_an_object_store(study_dir: Path, monkeypatch: pyte
         assert study.name == "synthetic"
         assert len(study.runs) == 48
         assert study.sql("SELECT count(DISTINCT run_id) AS n FROM trajectories")["n"][0] == 48
+        assert study.baselines is not None
+        assert study.baselines.location == f"s3://studies/some/study/baselines?{query}"
+        assert study.baselines.runs["replicate"].nunique() == 6
     finally:
         server.stop()

@@ -38,7 +38,7 @@ def reasons(summary: dict[str, Any]) -> dict[str, str]:
 
 def test_a_full_study_has_every_part(plain: dict[str, Any]) -> None:
     assert reasons(plain) == {}
-    assert set(plain) == {"version", "study", "definitions", "counts", "models", "overhead", "model_sizes"}
+    assert set(plain) == {"version", "study", "definitions", "counts", "models", "overhead", "model_sizes", "baselines"}
     model = plain["models"]["mlp-64"]
     assert set(model["region"]) == {"t2_loss", "test_loss", "test_error", "t2_error"}
     assert model["region"]["t2_loss"]["shares"]["end"]["value"] > 0.5
@@ -58,12 +58,14 @@ def test_the_summary_is_json_and_does_not_depend_on_the_order_of_the_rows(
     plain: dict[str, Any], study_dir: Path, tmp_path: Path
 ) -> None:
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
-    for table in ("runs", "trajectories"):
+    (tmp_path / "baselines").mkdir()
+    for table in ("runs", "trajectories", "baselines/runs"):
         frame = pd.read_parquet(study_dir / f"{table}.parquet")
         # The first row stays, so that the models keep their order, which is that of their appearance.
         shuffled = pd.concat([frame.iloc[:1], frame.iloc[1:].sample(frac=1, random_state=0)])
         shuffled.to_parquet(tmp_path / f"{table}.parquet", index=False)
-    (tmp_path / "study.json").write_text((study_dir / "study.json").read_text())
+    for name in ("study.json", "baselines/study.json"):
+        (tmp_path / name).write_text((study_dir / name).read_text())
     assert json.dumps(summarise(load_study(tmp_path)).to_dict()) == json.dumps(plain)
 
 

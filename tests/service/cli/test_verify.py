@@ -36,6 +36,31 @@ def test_a_sound_study(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"{len(files)} sound\n"
 
 
+def test_a_study_in_a_study_is_another_study(sound: Path, study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `baselines` is: the commands on the outer one do not see it, and those on itself read it."""
+    main(["list", "--json", str(study.parent)])
+    alone = capsys.readouterr().out
+    main(["verify", str(study)])
+    files = capsys.readouterr().out
+    shutil.copytree(sound, study / "baselines")
+    assert main(["list", "--json", str(study.parent)]) == 0
+    assert capsys.readouterr().out == alone
+    assert main(["verify", str(study)]) == 0
+    assert capsys.readouterr().out == files
+    assert main(["verify", str(study / "baselines")]) == 0
+    assert capsys.readouterr().out == files
+    assert main(["list", "--json", str(study)]) == 0
+    [listed] = json.loads(capsys.readouterr().out)
+    assert listed["uri"].endswith("/toy/baselines")
+    assert main(["results", str(study / "baselines"), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == len(json.loads(_results(study, capsys)))
+
+
+def _results(study: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["results", str(study), "--json"]) == 0
+    return capsys.readouterr().out
+
+
 def test_each_damaged_file_is_named_with_what_mends_it(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flip(study / "runs.parquet", -10)
     flip(study / "progress.json", 30)
