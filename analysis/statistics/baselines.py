@@ -158,6 +158,7 @@ def _curve_budgets(runs: pd.DataFrame, training: float) -> dict[str, list[float]
 
     For PBT, what each population has spent.
     """
+    limit = _reached(runs) / training
     found: dict[str, set[float]] = {}
     for arm, of_arm in runs.groupby("arm", sort=True):
         trainings = (of_arm["spent"] / training).groupby(of_arm["replicate"])
@@ -167,9 +168,16 @@ def _curve_budgets(runs: pd.DataFrame, training: float) -> dict[str, list[float]
             continue
         completed = of_arm[of_arm["status"] == "completed"]
         first = (completed["spent"] / training).groupby(completed["replicate"]).min().max()
+        end = max(min(end, limit), first)
         steps = 2 ** (np.arange(_STEPS * np.log2(max(end, 1)) + 1) / _STEPS)
         found[METHODS.get(str(arm), str(arm))] = {first, *steps[(steps > first) & (steps < end)].tolist(), end}
     return {method: sorted(b for b in budgets if np.isfinite(b)) for method, budgets in found.items()}
+
+
+def _reached(runs: pd.DataFrame) -> float:
+    """The most that a search has spent. Reruns are paid on top of it, and are followed no further."""
+    searches = runs[~runs["arm"].str.endswith("rerun")]
+    return float((runs if searches.empty else searches)["spent"].max())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +237,7 @@ def _table_budgets(runs: pd.DataFrame, training: float) -> dict[str, float]:
 
     A population costs a little more than as many trainings as it has members, for its evaluations of T2 count too.
     """
-    reached = runs["spent"].max() / training * (1 + _ROUNDING)
+    reached = _reached(runs) / training * (1 + _ROUNDING)
     budgets = {str(budget): float(budget) for budget in BUDGETS if budget <= reached}
     completed = runs[runs["status"] == "completed"]
     prices = completed.groupby("arm")["compute"].max() / training

@@ -199,6 +199,19 @@ def test_the_difference_to_online_is_paired_by_repetition() -> None:
     assert by["one online", "online"].seconds == pytest.approx(10.5)
 
 
+def test_reruns_are_followed_as_far_as_the_searches_go_and_at_least_to_the_first() -> None:
+    online = searches([[1.0] * 4], "online", price=1.0)
+    reruns = searches([[1.0] * 4], "rerun", price=2.0)
+    for runs, ends in (
+        (pd.concat([online, reruns]), {"online": 4.0, "online + rerun": 4.0}),
+        (pd.concat([online.iloc[:1], reruns.iloc[:1]]), {"online": 1.0, "online + rerun": 2.0}),
+        (reruns, {"online + rerun": 8.0}),
+    ):
+        curve = baseline_curve(runs, MODEL, training=100)
+        assert isinstance(curve, pd.DataFrame)
+        assert curve.groupby("method")["trainings"].max().to_dict() == ends
+
+
 def test_a_method_with_fewer_repetitions_is_compared_over_those_of_both() -> None:
     runs = pd.concat([searches([[1.0], [2.0], [3.0]], "online"), searches([[1.5], [2.0]], "tpe")])
     rows = standings(runs, MODEL, training=100)
