@@ -102,18 +102,12 @@ def _name_lines(ax: Axes, last: Sequence[tuple[str, float, float]]) -> None:
     heights = _apart([(y - low) / (high - low) for _, _, y in rising])
     for (method, x, y), height in zip(rising, heights, strict=True):
         colour, *_ = LOOKS.get(method, OTHER)
-        ax.annotate(
-            method,
-            (x, min(y, high)),
-            xytext=(1.06, height),
-            textcoords="axes fraction",
-            color=colour,
-            fontsize=8.5,
-            fontweight="bold" if method in OWN else "normal",
-            va="center",
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "relpos": (0, 0.5)},
+        weight = "bold" if method in OWN else "normal"
+        ax.text(
+            1.06, height, method, color=colour, fontsize=8.5, fontweight=weight, va="center", transform=ax.transAxes
         )
+        lead: dict[str, Any] = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "relpos": (0, 0.5)}
+        ax.annotate("", (x, min(y, high)), (1.05, height), textcoords="axes fraction", arrowprops=lead)
 
 
 def _apart(heights: Sequence[float]) -> list[float]:

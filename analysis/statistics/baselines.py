@@ -235,7 +235,7 @@ baseline_standings = framed(standings)
 def _table_budgets(runs: pd.DataFrame, training: float) -> dict[str, float]:
     """Label -> budget in trainings, rising: those of :data:`BUDGETS` that a search has reached, and prices.
 
-    A population costs a little more than as many trainings as it has members, for its evaluations of T2 count too.
+    A population costs a little more than as many trainings as it has members: its evaluations of T2 count too.
     """
     reached = _reached(runs) / training * (1 + _ROUNDING)
     budgets = {str(budget): float(budget) for budget in BUDGETS if budget <= reached}

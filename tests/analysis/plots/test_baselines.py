@@ -23,11 +23,16 @@ def curve() -> pd.DataFrame:
     return found
 
 
+def named(ax: Axes) -> list[Text]:
+    """The names of the lines, without what leads to them."""
+    return [text for text in ax.texts if text.get_text()]
+
+
 def test_each_method_has_its_line_and_its_name_in_its_colour(ax: Axes, curve: pd.DataFrame) -> None:
     baseline_plot(ax, curve)
     methods = list(curve.sort_values("trainings", kind="stable")["method"].unique())
     assert len(ax.lines) == len(methods) == 10
-    names = {text.get_text(): text for text in ax.texts}
+    names = {text.get_text(): text for text in named(ax)}
     for line, method in zip(ax.lines, methods, strict=True):
         part = curve[curve["method"] == method]
         assert heights(line) == part["expected"].tolist()
@@ -48,18 +53,13 @@ def test_names_do_not_overlap_and_stay_beside_the_axes(curve: pd.DataFrame, same
     ax = figure.subplots()
     baseline_plot(ax, curve.assign(expected=0.3, low=0.2, high=0.4) if same else curve)
     figure.draw_without_rendering()
-    boxes = sorted((_box(text) for text in ax.texts), key=lambda box: box[0])
+    boxes = sorted((text.get_window_extent() for text in named(ax)), key=lambda box: float(box.y0))
     assert len(boxes) == 10
-    assert all(above[0] >= below[1] - 1 for below, above in pairwise(boxes))
+    assert all(above.y0 >= below.y1 - 1 for below, above in pairwise(boxes))
     frame = ax.get_window_extent()
-    assert boxes[0][0] >= frame.y0 - 12
-    assert boxes[-1][1] <= frame.y1 + 12
-
-
-def _box(name: Text) -> tuple[float, float]:
-    """The lower and the upper edge of the words, in pixels, without the line that leads to them."""
-    box = Text.get_window_extent(name)
-    return box.y0, box.y1
+    assert boxes[0].y0 >= frame.y0 - 12
+    assert boxes[-1].y1 <= frame.y1 + 12
+    assert min(box.x0 for box in boxes) > frame.x1
 
 
 def test_what_is_worse_than_all_from_four_trainings_on_is_above_the_picture(ax: Axes) -> None:
@@ -75,4 +75,4 @@ def test_a_small_budget_is_shown_whole_and_an_unknown_method_too(ax: Axes) -> No
     few = pd.DataFrame({"method": ["mine"] * 2, "trainings": [1.0, 2.0], "expected": [0.5, 0.4]})
     baseline_plot(ax, few.assign(low=np.nan, high=np.nan))
     assert ax.get_ylim()[1] > 0.5
-    assert [text.get_text() for text in ax.texts] == ["mine"]
+    assert [text.get_text() for text in named(ax)] == ["mine"]
