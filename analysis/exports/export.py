@@ -22,6 +22,8 @@ Write = Callable[[Selection, Path, Path], str]
 _TARGETS = {
     "optuna": ("optuna", "optuna"),
     "mlflow": ("mlflow", "mlflow"),
+    "tensorboard": ("tensorboard", "tensorboard"),
+    "wandb-offline": ("wandb", "wandb"),
     "csv": ("tables", None),
     "huggingface": ("huggingface", None),
 }

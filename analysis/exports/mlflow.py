@@ -45,7 +45,7 @@ def _log(client: Any, experiment: str, run: Run, tags: dict[str, str]) -> None:
 
     tags = tags | {name: str(value) for name, value in run.facts().items()}
     made = client.create_run(experiment, start_time=_milliseconds(run.started), tags=tags, run_name=run.name)
-    params = [Param(name, repr(value)) for name, value in run.values("initial").items()]
+    params = [Param(name, repr(value)) for name, value in run.starts().items()]
     metrics = list(_metrics(run))
     client.log_batch(made.info.run_id, metrics[:_MOST_METRICS], params)
     for begin in range(_MOST_METRICS, len(metrics), _MOST_METRICS):
@@ -62,8 +62,7 @@ def _metrics(run: Run) -> Iterator[Any]:
     for step, scalars in run.scalars():
         for name, value in scalars.items():
             yield Metric(f"trajectory/{name}", value, when, step)
-    finals = {f"{name}_final": value for name, value in run.values("final").items()}
-    for name, value in {**finals, **run.results()}.items():
+    for name, value in run.results().items():
         yield Metric(name, value, when, run.row["steps"] or 0)
 
 

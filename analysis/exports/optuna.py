@@ -45,7 +45,7 @@ def write(selection: Selection, folder: Path, place: Path) -> str:
 
 
 def _trial(run: Run, distributions: dict[str, FloatDistribution]) -> FrozenTrial:
-    results, params = run.results(), run.values("initial")
+    results, params = run.results(), run.starts()
     state = _STATES.get(run.row["status"], TrialState.FAIL)
     if state is TrialState.COMPLETE and "t2_loss" not in results:
         state = TrialState.FAIL
@@ -54,11 +54,7 @@ def _trial(run: Run, distributions: dict[str, FloatDistribution]) -> FrozenTrial
         value=results.get("t2_loss") if state is not TrialState.FAIL else None,
         params=params,
         distributions={name: distributions[name] for name in params},
-        user_attrs={
-            **run.facts(),
-            **{f"{name}_final": value for name, value in run.values("final").items()},
-            **results,
-        },
+        user_attrs={**run.facts(), **results},
         intermediate_values={p["step"]: p["t2_loss"] for p in run.points if is_number(p["t2_loss"])},
     )
     trial.datetime_start, trial.datetime_complete = _local(run.started), _local(run.finished)

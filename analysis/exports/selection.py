@@ -18,7 +18,7 @@ from analysis.frames import Boxes, hyperparameters, layers
 from analysis.study import Study
 
 Row = dict[str, Any]  # column -> value; None where it is null
-# Columns of the runs table that name a run or say how it went. All others but the hyperparameters are its results.
+# Columns of the runs table that name a run or say how it went. All others but the starts are its results.
 _FACTS = ("run_id", "config_index", "arm", "replicate", "model", "dataset", "status", "seed", "attempt", "error")
 _UNKNOWN = datetime.fromtimestamp(0, UTC)  # where no attempt says when a run was trained
 # Columns of the trajectories that name the run.
@@ -40,13 +40,13 @@ class Run:
         """What names the run within its study: model, arm, configuration and replicate, with ``/`` between them."""
         return "/".join(str(self.row[part]) for part in ("model", "arm", "config_index", "replicate"))
 
-    def values(self, end: str) -> dict[str, float]:
-        """The hyperparameters that the model has, at ``end`` = ``initial`` or ``final``."""
-        found = {name: self.row[f"{name}_{end}"] for name in self.names}
+    def starts(self) -> dict[str, float]:
+        """The hyperparameters that the run started with, those that its model has."""
+        found = {name: self.row[f"{name}_initial"] for name in self.names}
         return {name: value for name, value in found.items() if is_number(value)}
 
     def results(self) -> dict[str, float]:
-        """What was measured at the end: losses (nats), errors, steps, seconds; without what is not finite."""
+        """What was so at the end, if finite: ``{hyperparameter}_final``, losses (nats), errors, steps, seconds."""
         return {name: float(self.row[name]) for name in result_columns(list(self.row)) if is_number(self.row[name])}
 
     def facts(self) -> dict[str, Any]:
@@ -68,9 +68,8 @@ def is_number(value: Any) -> bool:
 
 
 def result_columns(columns: Sequence[str]) -> list[str]:
-    """The columns of the runs table that hold what was measured of a run."""
-    ends = [name for name in columns if name.endswith(("_initial", "_final"))]
-    return [name for name in columns if name not in _FACTS and name not in ends]
+    """The columns of the runs table that hold what was so at the end of a run, hyperparameters among them."""
+    return [name for name in columns if name not in _FACTS and not name.endswith("_initial")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,9 @@ commands = typer.Typer()
 @commands.command(epilog=example("t1t2 export quickstart --to optuna --out exports/quickstart-optuna"))
 def export(
     study: StudyArgument,
-    to: Annotated[str, typer.Option(metavar="TOOL", help="optuna, mlflow, csv or huggingface.")],
+    to: Annotated[
+        str, typer.Option(metavar="TOOL", help="optuna, mlflow, tensorboard, wandb-offline, csv, huggingface.")
+    ],
     out: Annotated[str, typer.Option(metavar="DIR", help="The directory to make; there may be nothing in it yet.")],
     arm: Annotated[str | None, typer.Option(help="Only this arm (or arms, separated by commas).")] = None,
     model: Annotated[str | None, typer.Option(help="Only this model (or models, separated by commas).")] = None,
@@ -25,8 +27,8 @@ def export(
 ) -> None:
     """Write a study in the format of another tool.
 
-    Optuna, MLflow, CSV, or a data set for the Hugging Face Hub. While the study runs and afterwards. Says what opens
-    the result.
+    Optuna, MLflow, TensorBoard, Weights & Biases (offline), CSV, or a data set for the Hugging Face Hub. While the
+    study runs and afterwards. Says what opens the result.
     """
     from service.client.results import export as write
 

@@ -1,12 +1,5 @@
 from __future__ import annotations
 
-import json
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +7,7 @@ import pytest
 
 from analysis.exports.export import export_study
 from analysis.study import Study
+from tests.analysis.exports.server import serving
 
 optuna = pytest.importorskip("optuna", reason="optuna is not installed")
 
@@ -80,47 +74,14 @@ def test_optuna_goes_on_with_the_study(journal: Path, tmp_path: Path) -> None:
 
 def test_the_dashboard_serves_the_studies(layered: Study, journal: Path) -> None:
     pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "from optuna_dashboard._cli import main; main()",
-            str(journal),
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        studies = answer(port, "/api/studies")["study_summaries"]
+    with serving("from optuna_dashboard._cli import main; main()", str(journal)) as ask:
+        studies = ask("/api/studies")["study_summaries"]
         assert {study["study_name"] for study in studies} == {
             f"layered/{model}/{arm}" for model in layered.models for arm in ("initial", "online", "rerun", "grid")
         }
         [online] = [study for study in studies if study["study_name"] == "layered/mlp-64/online"]
-        trials = answer(port, f"/api/studies/{online['study_id']}?after=0")["trials"]
+        trials = ask(f"/api/studies/{online['study_id']}?after=0")["trials"]
         runs = layered.runs.query("model == 'mlp-64' and arm == 'online'")
         assert [trial.get("values") for trial in trials] == [
             None if loss != loss else [loss] for loss in runs["t2_loss"]
         ]
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def answer(port: int, path: str) -> Any:
-    """What the server says; it takes some seconds to start."""
-    for _ in range(300):
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
-                return json.load(response)
-        except urllib.error.URLError as error:
-            if not isinstance(error.reason, ConnectionError):
-                raise
-            time.sleep(0.1)
-    raise TimeoutError(path)

@@ -27,8 +27,7 @@ def test_runs_come_in_the_order_of_the_frame_with_all_their_points(layered: Stud
 def test_what_is_not_finite_is_no_result(layered: Study) -> None:
     [run] = Selection(study=layered, frame=layered.runs.query("status == 'diverged' and arm == 'online'")[:1]).runs()
     assert run.results().keys() == {"steps", "train_time_s"}
-    assert run.values("final") == {}
-    assert run.values("initial").keys() == {"log10_l2_layer1", "log10_l2_layer2", "input_noise_std"}
+    assert run.starts().keys() == {"log10_l2_layer1", "log10_l2_layer2", "input_noise_std"}
     [run] = Selection(study=layered, frame=layered.runs.query("status == 'completed' and arm == 'online'")[:1]).runs()
     assert run.results()["test_loss"] == run.row["test_loss"]
     assert list(run.scalars())[-1][1]["hypergradient_input_noise_std"] == pytest.approx(0, abs=1e-12)

@@ -73,7 +73,13 @@ def test_nothing_is_left_of_an_export_that_fails(
 
 @pytest.mark.parametrize(
     ("tool", "absent", "extra"),
-    [("optuna", "optuna", "optuna"), ("mlflow", "mlflow", "mlflow"), ("mlflow", "sqlalchemy", "mlflow")],
+    [
+        ("optuna", "optuna", "optuna"),
+        ("mlflow", "mlflow", "mlflow"),
+        ("mlflow", "sqlalchemy", "mlflow"),
+        ("tensorboard", "tensorboard", "tensorboard"),
+        ("wandb-offline", "wandb", "wandb"),
+    ],
 )
 def test_a_missing_package_is_one_message_that_says_how_to_install_it(
     study: Path, tmp_path: Path, tool: str, absent: str, extra: str
