@@ -15,6 +15,7 @@ _PUBLIC = {
     "statistics.region": "Region find_region stricter",
     "statistics.region_shares": "RegionShares RegionStability concentration region_points region_shares "
     "region_stability",
+    "statistics.overlay": "Overlay overlays",
     "statistics.contraction": "clamped contraction_ratios distance_over_steps",
     "statistics.improvement": "BestCellComparison GoodThreshold SLIDES_SHARES against_best_cell good_threshold "
     "slides_hold split split_curve",
@@ -35,13 +36,14 @@ _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in name
 # fmt: off
 __all__ = [
     "SLIDES_SHARES", "BestCellComparison", "Diagonal", "Estimate", "Exported", "GoodThreshold", "ModelSummary",
-    "NotComputable", "Region", "RegionShares", "RegionStability", "ReportPaths", "Study", "StudyError", "Summary",
-    "Surface", "against_best_cell", "at_equal_compute", "baseline_curve", "baseline_standings", "bland_altman",
-    "bootstrap", "boxes", "clamped", "compare_arms", "compare_models", "compare_studies", "compute_curve",
-    "concentration", "contraction_ratios", "directions", "distance_over_steps", "expected_best", "export_study",
-    "find_region", "fit_surface", "good_threshold", "grid_cells", "hyperparameters", "load_study", "main_figures",
-    "pairs", "region_points", "region_shares", "region_stability", "slides_hold", "split", "split_curve", "stricter",
-    "summarise", "tie_layers", "time_overhead", "time_ratios", "training_cost", "wilson", "write_report",
+    "NotComputable", "Overlay", "Region", "RegionShares", "RegionStability", "ReportPaths", "Study", "StudyError",
+    "Summary", "Surface", "against_best_cell", "at_equal_compute", "baseline_curve", "baseline_standings",
+    "bland_altman", "bootstrap", "boxes", "clamped", "compare_arms", "compare_models", "compare_studies",
+    "compute_curve", "concentration", "contraction_ratios", "directions", "distance_over_steps", "expected_best",
+    "export_study", "find_region", "fit_surface", "good_threshold", "grid_cells", "hyperparameters", "load_study",
+    "main_figures", "overlays", "pairs", "region_points", "region_shares", "region_stability", "slides_hold", "split",
+    "split_curve", "stricter", "summarise", "tie_layers", "time_overhead", "time_ratios", "training_cost", "wilson",
+    "write_report",
 ]
 # fmt: on
 
@@ -69,6 +71,7 @@ if TYPE_CHECKING:  # the same for type checkers, which then know every name and 
     from analysis.statistics.intervals import Estimate, bootstrap, wilson
     from analysis.statistics.model_sizes import compare_models
     from analysis.statistics.overhead import time_overhead, time_ratios
+    from analysis.statistics.overlay import Overlay, overlays
     from analysis.statistics.region import Region, find_region, stricter
     from analysis.statistics.region_shares import (
         RegionShares,

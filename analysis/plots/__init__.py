@@ -17,6 +17,7 @@ from analysis.plots.cost import (
     expected_best_plot,
     overhead_plot,
 )
+from analysis.plots.overlay import overlay_legend, runs_over_region
 from analysis.plots.region import region_convergence, region_legend, region_outlines
 from analysis.plots.split import bland_altman_plot, diagonal_scatter, split_curve_plot, split_scatter
 from analysis.plots.steps import (
@@ -32,7 +33,8 @@ from analysis.plots.style import paper_style, save_figure
 __all__ = [
     "baseline_plot", "bland_altman_plot", "comparison_cost", "comparison_loss", "comparison_region",
     "concentration_curve", "contraction_plot", "diagonal_scatter", "distance_over_steps", "expected_best_plot",
-    "hyperparameter_trajectories", "overhead_plot", "paper_style", "region_convergence", "region_legend",
-    "region_outlines", "save_figure", "share_inside_over_steps", "split_curve_plot", "split_scatter",
+    "hyperparameter_trajectories", "overhead_plot", "overlay_legend", "paper_style", "region_convergence",
+    "region_legend", "region_outlines", "runs_over_region", "save_figure", "share_inside_over_steps",
+    "split_curve_plot", "split_scatter",
 ]
 # fmt: on

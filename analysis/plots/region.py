@@ -46,7 +46,7 @@ def region_convergence(
         return _one_dimension(ax, online, boxes, pair[0], region)
     first, second = pair
     if region is not None and {first, second} <= set(region.surface.names):
-        _surface(ax, region, boxes, first, second)
+        draw_surface(ax, region, boxes, first, second)
     if trajectories is not None:
         starts = online.set_index("run_id")
         walked = trajectories[trajectories["run_id"].isin(starts.index)]
@@ -56,7 +56,7 @@ def region_convergence(
             x, y = (np.r_[begin[f"{h}_initial"], path[h]] for h in pair)
             ax.plot(x, y, color="#222222", linewidth=0.7, alpha=opacity, zorder=3)
     _marks(ax, online, {h: boxes[h] for h in pair}, region, [(f"{h}_initial", f"{h}_final") for h in pair])
-    _frame(ax, boxes[first], boxes[second])
+    frame_box(ax, boxes[first], boxes[second])
     ax.set(xlabel=style.hyperparameter_label(first), ylabel=style.hyperparameter_label(second))
     return ax
 
@@ -105,7 +105,8 @@ def surface_slice(region: Region, boxes: Boxes, first: str, second: str, k: int 
     return x, y, region.surface.predict(points).reshape(k, k)
 
 
-def _surface(ax: Axes, region: Region, boxes: Boxes, first: str, second: str) -> None:
+def draw_surface(ax: Axes, region: Region, boxes: Boxes, first: str, second: str) -> None:
+    """The surface over two hyperparameters with its colour bar, the region's outline, and the grid's cells."""
     x, y, values = surface_slice(region, boxes, first, second)
     levels = surface_levels(values)
     norm = BoundaryNorm(levels, style.SURFACE.N)
@@ -154,7 +155,7 @@ def _marks(ax: Axes, runs: pd.DataFrame, boxes: Boxes, region: Region | None, ax
         ax.scatter(x, y, s=36 * size, c=list(colours[chosen]), **look, **seen)
 
 
-def _frame(ax: Axes, across: tuple[float, float], up: tuple[float, float] | None) -> None:
+def frame_box(ax: Axes, across: tuple[float, float], up: tuple[float, float] | None) -> None:
     """The search box as the frame; marks are not clipped, so that those on a clamp stand on the frame and are seen."""
     ax.set_xlim(*across)
     if up is not None:
@@ -177,7 +178,7 @@ def _one_dimension(ax: Axes, online: pd.DataFrame, boxes: Boxes, name: str, regi
         known["start_height"] = region.surface.predict(known[[f"{name}_initial"]].to_numpy(dtype=float))
     columns = [(f"{name}_initial", f"{name}_final"), ("start_height", "t2_loss")]
     _marks(ax, known, {name: boxes[name]}, region, columns)
-    _frame(ax, boxes[name], None)
+    frame_box(ax, boxes[name], None)
     ax.set(xlabel=style.hyperparameter_label(name), ylabel="T2 loss")
     return ax
 
@@ -196,7 +197,7 @@ def region_outlines(ax: Axes, regions: Mapping[str, Region], boxes: Boxes) -> Ax
         ax.plot(region.optimum[first], region.optimum[second], marker, markersize=8, zorder=4, clip_on=False, **look)
         label = f"{model} ({100 * region.volume:.0f} % of the box)"
         ax.plot([], [], marker=marker, linestyle=dashes, label=label, **look)
-    _frame(ax, boxes[first], boxes[second])
+    frame_box(ax, boxes[first], boxes[second])
     ax.set(xlabel=style.hyperparameter_label(first), ylabel=style.hyperparameter_label(second))
     style.legend_above(ax, 2 if len(regions) > 1 else 1)
     return ax

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from analysis.report.page import ShownSection, SideBySide, render_page
 from analysis.report.section import Section, draw
-from analysis.report.sections import baselines, cost, diagonal, improvement, models, region, runs
+from analysis.report.sections import baselines, cost, diagonal, improvement, models, overlay, region, runs
 from analysis.report.sections.claims import claims
 from analysis.report.sections.comparison import comparison, draw_comparison
 from analysis.report.tables import write_tables
@@ -49,39 +49,43 @@ class ReportPaths:
     statistics: tuple[Summary, ...] = field(repr=False)  # one of each study
 
 
-def write_report(studies: Sequence[Study], out: str | Path, sections: Sequence[Section] = SECTIONS) -> ReportPaths:
+def write_report(
+    studies: Sequence[Study], out: str | Path, sections: Sequence[Section] = SECTIONS, *, beside: Sequence[Study] = ()
+) -> ReportPaths:
     """Write report.html, summary.json, figures/*.png and *.svg, and tables/*.csv and *.md below ``out``.
 
     ``summary.json`` holds ``{"version", "studies": [:meth:`Summary.to_dict` of each], "comparison": rows of
-    :func:`compare_studies` or null}``. ``sections`` are those of the page, in order. A part that a study does not allow
-    is missing, with its reason, and the rest is made. Raises ValueError where there is no study, OSError where ``out``
-    cannot be written.
+    :func:`compare_studies` or null}``. ``sections`` are those of the page, in order. Runs of the studies ``beside``,
+    such as imported searches, are laid over the region of each of ``studies``, in a section before the others. A part
+    that a study does not allow is missing, with its reason, and the rest is made. Raises ValueError where there is no
+    study, OSError where ``out`` cannot be written.
     """
     if not studies:
         raise ValueError("write_report: no study given; one or more are expected")
     out = Path(out)
     folder = out / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    views = _views(studies)
+    views = _views(studies, tuple(beside))
+    sections = [overlay.SECTION, *sections] if beside else sections
     summaries = tuple(view.summary for view in views)
     rows = study_comparisons(studies, summaries) if len(studies) > 1 else None
     first_table = claims(views)
     shown = _show(sections, views, folder)
-    beside = None
+    side_by_side = None
     if rows is not None:
         picture = draw("Studies side by side", folder / "comparison", partial(draw_comparison, rows))
-        beside = SideBySide(picture=picture, table=comparison(rows))
+        side_by_side = SideBySide(picture=picture, table=comparison(rows))
     summary, html = out / "summary.json", out / "report.html"
     content = to_plain({"version": SUMMARY_VERSION, "studies": summaries, "comparison": rows})
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     summary.write_text(text + "\n", encoding="utf-8")
-    page = render_page(views, claims=first_table, comparison=beside, sections=shown)
+    page = render_page(views, claims=first_table, comparison=side_by_side, sections=shown)
     html.write_text(page, encoding="utf-8")
     pictures = [p for place in range(len(views)) for s in shown if s.pictures for p in s.pictures[place][1]]
     tables = [first_table, *(table for section in shown for table in section.tables)]
-    if beside is not None:
-        pictures.append(beside.picture)
-        tables.append(beside.table)
+    if side_by_side is not None:
+        pictures.append(side_by_side.picture)
+        tables.append(side_by_side.table)
     return ReportPaths(
         html=html,
         summary=summary,
@@ -91,10 +95,10 @@ def write_report(studies: Sequence[Study], out: str | Path, sections: Sequence[S
     )
 
 
-def _views(studies: Sequence[Study]) -> list[StudyView]:
+def _views(studies: Sequence[Study], beside: tuple[Study, ...]) -> list[StudyView]:
     panels = sum(len(study.models) for study in studies)
     most_runs = max(LEAST_RUNS, min(MOST_RUNS, PAGE_RUNS // max(panels, 1)))
-    return [StudyView(study=study, summary=summarise(study), most_runs=most_runs) for study in studies]
+    return [StudyView(study=study, summary=summarise(study), most_runs=most_runs, beside=beside) for study in studies]
 
 
 def _show(sections: Sequence[Section], views: Sequence[StudyView], folder: Path) -> list[ShownSection]:

@@ -30,6 +30,7 @@ class StudyView:
     study: Study
     summary: Summary
     most_runs: int = MOST_RUNS
+    beside: tuple[Study, ...] = ()  # other studies, to be laid over this one's region
 
     @cached_property
     def runs(self) -> pd.DataFrame:

@@ -70,8 +70,8 @@ def import_(
 ) -> None:
     """Import a search by Ray Tune or Optuna.
 
-    Its trials become runs of the arm "imported", which results and report read. No pickle is loaded, and nothing is
-    written to the source.
+    Its trials become runs of the arm "imported", which results and report read; report --beside lays them over the
+    region of a study. No pickle is loaded, and nothing is written to the source.
     """
     from service.imports.study import import_study
 
@@ -106,7 +106,11 @@ def _lines(imported: Imported) -> list[str]:
         lines.append(f"trials without a number that their hyperparameter can take: {', '.join(parts)}")
     if imported.not_taken:
         lines.append(f"parameters without a column: {', '.join(imported.not_taken)}")
-    return [*lines, f"runs:              t1t2 results {imported.study}"]
+    return [
+        *lines,
+        f"runs:              t1t2 results {imported.study}",
+        f"over a region:     t1t2 report STUDY --beside {imported.study}",
+    ]
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -92,6 +92,10 @@ def report(
         Path | None,
         typer.Option(metavar="DIR", help="Directory for report.html and figures/; by default the study's own."),
     ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STUDY", help="A study whose runs are laid over the region, such as an imported search."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write statistics, pictures and report.html.
@@ -100,7 +104,7 @@ def report(
     """
     from service.client.results import write
 
-    written = write([study_at(study) for study in studies], out)
+    written = write([study_at(study) for study in studies], out, [study_at(study) for study in beside or ()])
     if as_json:
         print_json(report_places(written))
     else:

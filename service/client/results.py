@@ -141,21 +141,23 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def write(uris: Sequence[str], out: Path | None) -> Report:
+def write(uris: Sequence[str], out: Path | None, beside: Sequence[str] = ()) -> Report:
     """Write the report of one study or several, into an object store by way of a temporary directory.
+
+    The runs of the studies ``beside`` are laid over the region of each of them.
 
     Raises:
         StudyError: a study cannot be read, or the place cannot be written.
     """
     import analysis
 
-    opened = [open_study(uri) for uri in uris]
+    opened, others = ([open_study(uri) for uri in each] for each in (uris, beside))
     location = opened[0].location
     to_store = out is None and len(opened) == 1 and "://" in location
     with tempfile.TemporaryDirectory() as temporary:
         place = out or (Path(temporary) if to_store else Path(location) if len(opened) == 1 else Path("report"))
         try:
-            paths = analysis.write_report(opened, place)
+            paths = analysis.write_report(opened, place, beside=others)
             if to_store:
                 _copy_to_store(place, location)
         except analysis.StudyError as error:

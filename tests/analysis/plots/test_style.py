@@ -13,7 +13,7 @@ from analysis.plots import style
 def test_plot_functions_take_axes_and_return_them() -> None:
     drawing = [getattr(plots, name) for name in plots.__all__]
     drawing = [f for f in drawing if next(iter(inspect.signature(f).parameters), None) == "ax"]
-    assert len(drawing) == 17
+    assert len(drawing) == 18
     assert {inspect.signature(f).return_annotation for f in drawing} == {"Axes"}
     ax = style.new_figure(3, 3).subplots()
     boxes = {"log10_l2": (-5.5, -2.5), "input_noise_std": (0.0, 0.8)}

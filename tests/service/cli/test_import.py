@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from service.cli.app import main
@@ -26,6 +27,7 @@ def test_an_import_says_what_came_and_what_did_not(tmp_path: Path, capsys: pytes
         "trials without a number that their hyperparameter can take: weight_decay in 1",
         "parameters without a column: batch_size",
         f"runs:              t1t2 results {out}",
+        f"over a region:     t1t2 report STUDY --beside {out}",
     ]
     assert main(["results", out, "--query", "status == 'completed'", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
@@ -44,6 +46,19 @@ def test_json_and_a_study_named_like_that_of_another(
     assert main(["import", str(source), "--out", "out", "--like", "toy", *OPTIONS, "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
     assert (made["kind"], made["statuses"], made["not_taken"]) == ("Ray Tune", {"completed": 3}, ["batch_size"])
+
+
+def test_a_search_is_laid_over_the_region_of_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toy, out, report = (str(tmp_path / name) for name in ("toy", "out", "report"))
+    run_toy(toy, models=[{"hidden": [8]}])
+    source = str(write_experiment(tmp_path / "search"))
+    assert main(["import", source, "--out", out, "--like", toy, *OPTIONS, "--name", "grid-search"]) == 0
+    assert main(["report", toy, "--beside", out, "--out", report]) == 0
+    row = pd.read_csv(Path(report, "tables", "overlay.csv")).iloc[0]
+    assert (row["study"], row["beside"], row["arm"], row["n"]) == ("toy", "grid-search", "imported", 3)
+    assert row["best_t2_loss"] == 0.5
+    assert Path(report, "figures", "overlay.png").stat().st_size > 1000
+    assert "holds no study" in fails(capsys, "report", toy, "--beside", str(tmp_path / "nowhere"))
 
 
 def test_what_cannot_be_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
