@@ -20,7 +20,7 @@ KILLS ?= 1000
 RESUME ?= yes
 
 .PHONY: .venv help study test test-faults soak test-browser gpu test-lowest lint format hooks architecture notebooks \
-	bench-overhead bench-packing bench-modules bench-fixed-step bench-scale bench-loading constraints clean
+	bench-overhead bench-packing bench-modules bench-fixed-step bench-scale bench-real bench-loading constraints clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ bench-loading: $(INSTALLED)  ## loading a table of a million runs with its check
 
 bench-scale: $(INSTALLED_BENCH)  ## 100,000 no-op runs through the driver, beside Ray Tune and Optuna
 	$(BIN)/python -m tests.benchmarks.scale
+
+bench-real: $(INSTALLED_BENCH)  ## the same 256 trainings by the service, Ray Tune, Optuna and a bare pool of processes
+	$(BIN)/python -m tests.benchmarks.real
 
 # Without an NVIDIA GPU on Linux, torch's own index has a CPU build of the same version, free of gigabytes of CUDA; pip
 # prefers it (2.13.0+cpu is above 2.13.0, PEP 440), and the next install finds torch already there. Only torch is looked

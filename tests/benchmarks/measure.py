@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 import torch
 
 Arm = TypeVar("Arm", bound=Hashable)
+Found = TypeVar("Found")
 
 
-def interleaved(arms: Mapping[Arm, Callable[[], float]], repeats: int) -> dict[Arm, list[float]]:
+def interleaved(arms: Mapping[Arm, Callable[[], Found]], repeats: int) -> dict[Arm, list[Found]]:
     """What each arm returns, once in every repeat; every repeat starts with another arm: none is always first."""
     names = list(arms)
-    found: dict[Arm, list[float]] = {name: [] for name in names}
+    found: dict[Arm, list[Found]] = {name: [] for name in names}
     for repeat in range(repeats):
         gc.collect()
         turn = repeat % len(names)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -21,16 +20,25 @@ import pyarrow.parquet as pq
 
 from service import StudySpec, StudyStatus, run_study
 from tests.benchmarks.measure import machine, write
+from tests.benchmarks.tuners import (
+    WORKERS,
+    optuna_journal,
+    optuna_sqlite,
+    ray_tune,
+    ray_tune_function,
+    ray_tune_quiet,
+    start_ray,
+)
 
 OUT = Path("results/benchmarks/scale.json")
 RUNS = 100_000
 LEAST_RUNS = 25_000
 LONGER = 4
 POOL_CALLS = 20_000
-TUNE_TRIALS = 500
+TUNE_TRIALS = (500, 5_000)  # in turn: a trial may cost more where there are many
 OPTUNA_TRIALS = 2_000
 SECONDS = 60  # runs of one second
-ACTORS = 2
+ACTORS = WORKERS
 
 
 def noop_spec(runs: int) -> StudySpec:
@@ -136,7 +144,7 @@ def core_pool(out: Path, runs: int) -> dict[str, Any]:
     """The floor: a bare pool of two Ray Core actors, one call a run, two calls in flight for each."""
     import ray
 
-    ray.init("local", num_cpus=ACTORS, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    start_ray()
 
     @ray.remote(num_cpus=1)
     class Actor:
@@ -157,72 +165,9 @@ def core_pool(out: Path, runs: int) -> dict[str, Any]:
     return {"runs": runs, "overhead_ms_per_run": 1000 * seconds / runs}
 
 
-def ray_tune(out: Path, runs: int) -> dict[str, Any]:
-    """Ray Tune with ``reuse_actors``, two trials at a time."""
-    import ray
-    from ray import tune
-
-    class Noop(tune.Trainable):
-        def setup(self, config: dict[str, Any]) -> None:
-            pass
-
-        def step(self) -> dict[str, Any]:
-            return {"loss": 0.5, "done": True}
-
-        def reset_config(self, new_config: dict[str, Any]) -> bool:
-            return True
-
-        def save_checkpoint(self, checkpoint_dir: str) -> None:
-            pass
-
-        def load_checkpoint(self, checkpoint: Any) -> None:
-            pass
-
-    ray.init("local", num_cpus=ACTORS, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    tuner = tune.Tuner(
-        Noop,
-        param_space={"x": tune.uniform(0, 1)},
-        tune_config=tune.TuneConfig(num_samples=runs, max_concurrent_trials=ACTORS, reuse_actors=True),
-        run_config=tune.RunConfig(storage_path=str(out), verbose=0),
-    )
-    started = time.perf_counter()
-    assert len(tuner.fit()) == runs
-    seconds = time.perf_counter() - started
-    ray.shutdown()
-    return {"runs": runs, "overhead_ms_per_run": 1000 * seconds / runs}
-
-
-def optuna_store(out: Path, runs: int, kind: str) -> dict[str, Any]:
-    """Optuna's random search in one process, on one of its storages."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    out.mkdir(parents=True, exist_ok=True)
-    storage: Any = f"sqlite:///{out}/optuna.db"
-    if kind == "journal":
-        from optuna.storages.journal import JournalFileBackend
-
-        storage = optuna.storages.JournalStorage(JournalFileBackend(f"{out}/optuna.log"))
-    study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(seed=0))
-    started = time.perf_counter()
-    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=runs)
-    return {"runs": runs, "overhead_ms_per_run": 1000 * (time.perf_counter() - started) / runs}
-
-
-def optuna_sqlite(out: Path, runs: int) -> dict[str, Any]:
-    """Optuna on SQLite."""
-    return optuna_store(out, runs, "sqlite")
-
-
-def optuna_journal(out: Path, runs: int) -> dict[str, Any]:
-    """Optuna on its journal file."""
-    return optuna_store(out, runs, "journal")
-
-
-PARTS = {
-    part.__name__: part
-    for part in (service, resume, load, memory, busy, core_pool, ray_tune, optuna_sqlite, optuna_journal)
-}
+OF_TUNE = (ray_tune, ray_tune_quiet, ray_tune_function)
+OF_OPTUNA = (optuna_sqlite, optuna_journal)
+PARTS = {part.__name__: part for part in (service, resume, load, memory, busy, core_pool, *OF_TUNE, *OF_OPTUNA)}
 
 
 def measure(part: str, out: Path, runs: int) -> dict[str, Any]:
@@ -246,10 +191,13 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--runs", type=int, default=RUNS, help=f"of the study: {RUNS:,} or, to try, {LEAST_RUNS:,}")
+    parser.add_argument("--trials", type=int, nargs="+", default=TUNE_TRIALS, help="of Ray Tune: how many, in turn")
     arguments = parser.parse_args()
     if arguments.part:
         print(json.dumps(PARTS[arguments.part](arguments.out, arguments.runs)))
         return
+    peers = [(part.__name__, trials) for part in OF_TUNE for trials in arguments.trials]
+    peers += [(part.__name__, OPTUNA_TRIALS) for part in OF_OPTUNA]
     with tempfile.TemporaryDirectory(prefix="scale-") as directory:
         places = Path(directory)
         report: dict[str, Any] = {"machine": machine()}
@@ -260,15 +208,16 @@ def main() -> None:
             ("memory", "long", LONGER * arguments.runs),
             ("busy", "busy", SECONDS),
             ("core_pool", "pool", POOL_CALLS),
-            ("ray_tune", "tune", TUNE_TRIALS),
-            ("optuna_sqlite", "sqlite", OPTUNA_TRIALS),
-            ("optuna_journal", "journal", OPTUNA_TRIALS),
         ):
             report[part] = measure(part, places / place, runs)
+        for part, runs in peers:
+            row = f"{part}_{runs}" if part.startswith("ray_tune") else part
+            report[row] = measure(part, places / row, runs)
     own = report["service"]["overhead_ms_per_run"]
     report["times_the_service"] = {
-        part: report[part]["overhead_ms_per_run"] / own
-        for part in ("core_pool", "ray_tune", "optuna_sqlite", "optuna_journal")
+        row: found["overhead_ms_per_run"] / own
+        for row, found in report.items()
+        if row not in ("service", "machine") and "overhead_ms_per_run" in found
     }
     report["machine"]["load_average_at_end"] = round(os.getloadavg()[0], 2)
     write(OUT, report)

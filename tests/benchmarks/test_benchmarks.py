@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -13,7 +15,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.benchmarks import fixed_step, images, measure, modules, overhead, packing, peers, textbook
+from tests.benchmarks import fixed_step, images, measure, modules, overhead, packing, peers, real, scale, textbook
+from tests.benchmarks.real_rows import FLOOR
+from tests.benchmarks.tuners import ray_tune
+from tests.benchmarks.usage import usage
 from tests.trainers.elsewhere import DEVICE, pretended_device
 from tests.trainers.images import image_config, image_split, last_point, small_cnn
 from tests.trainers.problems import small_config, small_problem
@@ -36,6 +41,11 @@ def needs(name: str) -> textbook.OuterStep:
     if library is not None:
         pytest.importorskip(library, reason=f"{library} is not installed: install the extra 'bench' to compare with it")
     return STEPS[name]
+
+
+def needs_optuna() -> None:
+    """Skips the test where Optuna is missing."""
+    pytest.importorskip("optuna", reason="optuna is not installed: install the extra 'bench' to compare with it")
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
@@ -280,3 +290,71 @@ def test_a_pack_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 def test_sizes_double() -> None:
     assert packing.sizes(1) == [1]
     assert packing.sizes(20) == [1, 2, 4, 8, 16]
+
+
+WORKER_THAT_NOBODY_WAITS_FOR = """
+import signal, subprocess, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+work = "import time\\nwhile time.process_time() < 0.5: pass\\ntime.sleep(1)"
+subprocess.Popen([sys.executable, "-c", work]).wait()
+"""
+
+
+def test_the_work_of_processes_that_their_parent_does_not_wait_for_is_counted() -> None:
+    """As Ray's workers are: the operating system would not tell of them."""
+    found = usage([sys.executable, "-c", WORKER_THAT_NOBODY_WAITS_FOR])
+    assert found.cpu_s >= 0.5
+    assert found.wall_s >= 1
+
+
+def test_a_command_that_fails_is_told_with_what_it_said() -> None:
+    with pytest.raises(SystemExit, match="no such thing"):
+        usage([sys.executable, "-c", "raise SystemExit('no such thing')"])
+
+
+def test_rows_that_are_not_equal_to_the_last_bit_are_refused() -> None:
+    nan = float("nan")
+    first = [[0.1, 0.2, 0.3, 0.4, 0.5], [nan, nan, 0.3, 0.4, 0.5]]
+    again = [[0.1, 0.2, 0.3, 0.4, 0.5], [nan, nan, 0.3, 0.4, 0.5]]
+    real.check_equal([("pool", first), ("Tune", again)])
+    again[1][3] = math.nextafter(0.4, 1)
+    with pytest.raises(SystemExit, match=r"run 1: test_loss is 0\.40*\d+ by Tune, and 0\.4 by pool"):
+        real.check_equal([("pool", first), ("Tune", again)])
+    with pytest.raises(SystemExit, match="Tune has 1 runs, and pool has 2"):
+        real.check_equal([("pool", first), ("Tune", first[:1])])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # it starts Ray six times
+def test_the_real_job_is_the_same_by_everybody(report_of: ReportOf, capsys: pytest.CaptureFixture[str]) -> None:
+    needs_optuna()
+    report = report_of("real", "--runs", "5", "--steps", "30", "--repeats", "1")
+    assert report["seconds"].keys() == report["times_the_floor"].keys() == real.ROWS.keys()
+    for seconds in report["seconds"].values():
+        assert seconds.keys() == {"wall_job", "cpu_job", "wall_start", "cpu_start"}
+        assert all(len(row["repeats"]) == 1 and row["median"] > 0 for row in seconds.values())
+    assert report["times_the_floor"][FLOOR]["cpu"]["median"] == 1
+    pool, further = report["seconds"][FLOOR], report["ms_of_a_further_run"][FLOOR]["wall"]["median"]
+    assert further == pytest.approx(1000 * (pool["wall_job"]["median"] - pool["wall_start"]["median"]) / (5 - 2))
+    assert report["largest_relative_difference_of_packs"] < 1e-3
+    printed = capsys.readouterr().out
+    assert all(row in printed for row in real.ROWS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", scale.OF_TUNE)
+def test_trials_of_tune_that_do_nothing_are_measured(part: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    found = scale.measure(part.__name__, tmp_path, 5)
+    assert found["runs"] == 5
+    assert found["driver_cpu_ms_per_run"] > 0
+    assert 0 < found["overhead_ms_per_run"] < 1000 * found["process_s"] / 5
+    written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert ("progress.csv" in written) is (part is ray_tune)
+
+
+@pytest.mark.parametrize("part", scale.OF_OPTUNA)
+def test_trials_of_optuna_that_do_nothing_are_measured(part: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    needs_optuna()
+    found = scale.measure(part.__name__, tmp_path, 5)
+    assert found["runs"] == 5
+    assert 0 < found["overhead_ms_per_run"] < 1000 * found["process_s"] / 5
