@@ -17,6 +17,7 @@ from analysis.statistics.baselines import BUDGETS, BaselineSummary, Standing
 from analysis.statistics.records import bounded, computed_parts
 
 NO_BASELINES = NotComputable("no rival was run beside this study; `t1t2 baselines SPEC` runs them")
+_MARKS = {"ahead": "▲", "behind": "▼"}  # one sign: a word in every cell would make the table too wide for the page
 _UNIT = (
     "A training is one with fixed hyperparameters and one evaluation of T2; all else is counted in its measured cost."
 )
@@ -31,7 +32,7 @@ class _Line:
 
 
 def ahead(views: Sequence[StudyView]) -> Table:
-    """Each method at each budget, in one line."""
+    """Each method in one line, with its test loss at each budget."""
     found = [line for view in views for line in _lines(view)]
     labels = _labels(found)
     return make_table(
@@ -41,9 +42,10 @@ def ahead(views: Sequence[StudyView]) -> Table:
         name="baselines",
         title="Who is ahead where",
         note="Mean test loss, over the repetitions, of the run that the method would choose on T2 within the budget, "
-        "and whether that is ahead of online or behind it. No word: no difference beyond the 95 % interval. No number: "
-        f"in some repetition no run had ended by then. {_UNIT} A population of PBT costs a little more than its "
-        "members' trainings, because it looks at T2 more often.",
+        f"and whether that is ahead of online ({_MARKS['ahead']}) or behind it ({_MARKS['behind']}) at the same "
+        "budget; no sign: no difference beyond the 95 % interval, or nothing to compare with. No number: in some "
+        f"repetition no run had ended by then. {_UNIT} A population of PBT costs a little more than its members' "
+        "trainings, because it looks at T2 more often.",
         several=len(views) > 1,
     )
 
@@ -143,7 +145,7 @@ def _cell(label: str, line: _Line) -> str:
     row = line.at.get(label)
     if row is None or not row.expected.n:
         return NONE
-    return number(row.expected.value) + (f", {row.verdict}" if row.verdict in ("ahead", "behind") else "")
+    return number(row.expected.value) + (f" {_MARKS[row.verdict]}" if row.verdict in _MARKS else "")
 
 
 def _raw(line: _Line, labels: Sequence[str]) -> Raw:

@@ -20,7 +20,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return load_study(write_study(folder, models=("mlp-64",), configurations=4, points=3))
 
 
-def test_one_line_a_method_with_a_word_where_it_differs(view: StudyView) -> None:
+def test_one_line_a_method_with_a_sign_where_it_differs(view: StudyView) -> None:
     table = baselines.ahead([view])
     assert table.headers[:4] == ["model", "method", "1 training", "one online"]
     assert "4 trainings" in table.headers
@@ -28,7 +28,7 @@ def test_one_line_a_method_with_a_word_where_it_differs(view: StudyView) -> None
     random = rows["mlp-64", "random search"]
     assert random[2].startswith("0.")
     assert random[2].replace("0.", "").isdigit(), "nothing to compare with yet"
-    assert random[3].endswith(", behind")
+    assert random[3].endswith(" ▼")
     assert rows["mlp-64", "online"][2] == "–"
     assert view.summary.baselines is not None
     part = view.summary.baselines["mlp-64"]
