@@ -58,6 +58,7 @@ def test_it_shows_pictures_and_a_study(path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @by_notebook
 def test_it_runs_and_its_texts_are_those_it_is_committed_with(path: Path, tmp_path: Path) -> None:
     before = path.read_bytes()
