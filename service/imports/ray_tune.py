@@ -136,24 +136,24 @@ def _trial(storage: Storage, name: str, state: _State | None, step: str, left_ou
     configs = [flat(line["config"]) for line in reported if isinstance(line.get("config"), dict)]
     given = flat(parameters) if isinstance(parameters, dict) else None
     error = _last_line(here.read("error.txt")) if here.exists("error.txt") else None
-    status = state.status if state else "ERROR" if error else "TERMINATED" if latest.get("done") else "RUNNING"
+    status = state.status if state else "TERMINATED" if latest.get("done") else "ERROR" if error else "RUNNING"
     if status in UNENDED:
         left_out[UNENDED[status]] += 1
         return None
     if given is None and not configs:
         left_out["without parameters that can be read"] += 1
         return None
-    final = configs[-1] if configs else given or {}
+    config = configs[-1] if configs else given or {}
     metrics = _metrics(latest)
     begun = metrics.get("timestamp"), metrics.get("time_total_s")
     began = metrics["timestamp"] - metrics["time_total_s"] if all(map(is_number, begun)) else None
     return Trial(
         id=state.trial_id if state else str(latest.get("trial_id") or name),
         end="failed" if status == "ERROR" else "completed",
-        reports=_by_step(reported, step, final),
+        reports=_by_step(reported, step, config),
         metrics=metrics,
-        initial=configs[0] if configs else final,
-        final=final,
+        initial=configs[0] if configs else config,
+        final=_held(config, metrics),
         error=(error or "its error was not recorded") if status == "ERROR" else None,
         started_at=state.started_at if state and state.started_at is not None else began,
         finished_at=_number(latest.get("timestamp")),
@@ -163,16 +163,25 @@ def _trial(storage: Storage, name: str, state: _State | None, step: str, left_ou
     )
 
 
-def _by_step(reported: list[dict[str, Any]], step: str, final: Mapping[str, Any]) -> tuple[Report, ...]:
+def _by_step(reported: list[dict[str, Any]], step: str, config: Mapping[str, Any]) -> tuple[Report, ...]:
     """The reports in the order of their steps; of two at one step, as a restored trial leaves them, the later one."""
     by_step: dict[int, Report] = {}
     for line in reported:
         metrics = _metrics(line)
         at = _number(metrics.get(step))
         if at is not None and at.is_integer():
-            parameters = flat(line["config"]) if isinstance(line.get("config"), dict) else final
-            by_step[int(at)] = Report(step=int(at), metrics=metrics, parameters=parameters)
+            then = flat(line["config"]) if isinstance(line.get("config"), dict) else config
+            by_step[int(at)] = Report(step=int(at), metrics=metrics, parameters=_held(then, metrics))
     return tuple(by_step[at] for at in sorted(by_step))
+
+
+def _held(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that a trial had when it reported ``metrics``.
+
+    What it reports by the name of a parameter is that parameter's value: a training that tunes itself, such as one of
+    :class:`service.tune.OnlineTrainable`, has only its start in the config.
+    """
+    return {name: metrics[name] if is_number(metrics.get(name)) else value for name, value in config.items()}
 
 
 def _metrics(line: Mapping[str, Any]) -> dict[str, Any]:

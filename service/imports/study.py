@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -28,6 +29,20 @@ from service.spec.study_spec import check_name, digest
 from service.storage.files import Storage, open_storage
 
 UNKNOWN = "unknown"  # the data set, where nobody says
+STATUSES = "completed, diverged (a loss was not finite), stopped (by a scheduler) or failed (see error)"
+DESCRIPTIONS = {  # of columns that mean something else here than in a study of a spec
+    "config_index": "number of the trial, by its start",
+    "arm": f"{ARM}: a trial of another program's search",
+    "replicate": "0",
+    "seed": "null: not known",
+    "status": STATUSES,
+    "outcome": STATUSES,
+    "steps": "the step of the last report, as the other program counts them",
+    "step": "the step of the report, as the other program counts them",
+    "train_time_s": "seconds of the trial, as the other program measures them",
+    "started_at": "start of the trial; null where it is not known",
+    "finished_at": "end of the trial, or of its last report",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,29 +105,15 @@ def import_study(
         "models": [{"label": label}],
         "hyperparameters": {each.column: _box(each.column, given) for each in names.hyperparameters},
     }
-    imported = _origin(found, names)
-    study_hash = digest([spec, imported])
-    _write(
-        storage,
-        tables,
-        Manifest(
-            study_hash=study_hash,
-            spec=spec,
-            pack_size=1,
-            seeds={},
-            created_at=_ended(found),
-            provenance={IMPORTED: imported},
-            planned={ARM: len(tables.runs)},
-        ),
-    )
-    statuses = [row["status"] for row in tables.runs]
+    _write(storage, tables, _manifest(spec, found, names))
+    statuses = sorted(row["status"] for row in tables.runs)
     mapped = {each.name for each in names.hyperparameters if not isinstance(each, Fixed)}
     return Imported(
         study=storage.uri,
         source=found.location,
         kind=found.kind,
         name=title,
-        statuses={status: statuses.count(status) for status in dict.fromkeys(sorted(statuses))},
+        statuses=dict(Counter(statuses)),
         left_out=dict(found.left_out),
         without_value=without_value(found, names),
         not_taken=[parameter for parameter in found.parameters if parameter not in mapped],
@@ -143,9 +144,9 @@ def _box(column: str, like: Like | None) -> dict[str, float]:
     return dict(zip(("low", "high"), like.boxes[column], strict=True)) if like else {}
 
 
-def _origin(source: Source, names: Names) -> dict[str, Any]:
-    """What ``study.json`` says of the source. ``trials`` are its ids, in the order of ``config_index``."""
-    return {
+def _manifest(spec: dict[str, Any], source: Source, names: Names) -> Manifest:
+    """What ``study.json`` says. ``trials`` are the source's ids, in the order of ``config_index``."""
+    imported = {
         "kind": source.kind,
         "name": source.name,
         "source": source.location,
@@ -154,6 +155,15 @@ def _origin(source: Source, names: Names) -> dict[str, Any]:
         "left_out": dict(source.left_out),
         "trials": [trial.id for trial in source.trials],
     }
+    return Manifest(
+        study_hash=digest([spec, imported]),
+        spec=spec,
+        pack_size=1,
+        seeds={},
+        created_at=_ended(source),
+        provenance={IMPORTED: imported},
+        planned={ARM: len(source.trials)},
+    )
 
 
 def _ended(source: Source) -> str:
@@ -196,7 +206,11 @@ def _write(storage: Storage, tables: Tables, manifest: Manifest) -> None:
 
 def _write_table(storage: Storage, file: TableFile, rows: pa.Table, study_hash: str) -> Published:
     origin = {STUDY_KEY: study_hash.encode(), FILE_KEY: file.path.encode()}
-    schema = rows.schema.with_metadata({**rows.schema.metadata, **origin})
+    described = [
+        each.with_metadata({"description": DESCRIPTIONS[each.name]}) if each.name in DESCRIPTIONS else each
+        for each in rows.schema
+    ]
+    schema = pa.schema(described, {**rows.schema.metadata, **origin})
     with storage.replacing(file.path) as sink, ChecksummedWriter(sink, schema, COMPRESSION) as writer:
-        writer.write(rows)
+        writer.write(rows.cast(schema))
     return Published(rows.num_rows, writer.sha256)

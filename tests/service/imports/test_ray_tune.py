@@ -53,6 +53,14 @@ def test_parameters_that_a_scheduler_changes_are_read_report_by_report(tmp_path:
     assert [(each.step, each.parameters["noise"]) for each in trial.reports] == [(1, 0.1), (2, 0.2), (3, 0.3)]
 
 
+def test_a_parameter_that_a_training_tunes_itself_is_what_it_reports(tmp_path: Path) -> None:
+    reports = [report("online", i, {"noise": 0.8, "seed": 3}, noise=0.8 - i / 10, loss=0.5) for i in (1, 2)]
+    write_trial(tmp_path / "search" / "online", reports)
+    [trial] = read_experiment(str(tmp_path / "search")).trials
+    assert (trial.initial, trial.final) == ({"noise": 0.8, "seed": 3}, {"noise": pytest.approx(0.6), "seed": 3})
+    assert [each.parameters["noise"] for each in trial.reports] == pytest.approx([0.7, 0.6])
+
+
 def test_the_state_of_the_experiment_tells_what_became_of_a_trial(tmp_path: Path) -> None:
     folder = write_experiment(tmp_path / "search", trials=4)
     words = {"train_t0": "TERMINATED", "train_t1": "ERROR", "train_t2": "RUNNING", "train_t3": "PAUSED"}

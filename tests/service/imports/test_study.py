@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import pyarrow.parquet as pq
 import pytest
 
 from analysis import load_study
@@ -45,6 +46,12 @@ def test_every_cell_of_the_tables(experiment: Path, tmp_path: Path) -> None:
     assert made.without_value == {"weight_decay": 1}  # the logarithm of 0
     for name, schema in schemas(["log10_l2", "input_noise_std"]).items():
         assert list(table(out, name).columns) == schema.names
+    for name in TABLES:
+        described = {
+            field.name: field.metadata[b"description"].decode() for field in pq.read_schema(out / f"{name}.parquet")
+        }
+        assert all(described.values())
+        assert "rerun" not in described.get("arm", "")
     runs = table(out)
     assert runs["config_index"].tolist() == list(range(6))
     assert set(runs["arm"]) == {ARM}
