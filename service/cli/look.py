@@ -22,6 +22,7 @@ from service.cli.console import (
     print_json,
     study_at,
 )
+from service.spec.arms import ARMS
 
 if TYPE_CHECKING:
     from service.records.progress import StudyStatus
@@ -55,7 +56,8 @@ def _next_commands(found: StudyStatus) -> dict[str, str]:
         return {"go on:": f"t1t2 resume {found.uri}"} if found.state == "paused" else {}
     if found.state != "completed":
         return {"no driver runs; go on:": f"t1t2 resume {found.uri}"}
-    retry = {"train the failed runs again:": f"t1t2 retry {found.uri}"} if found.failed else {}
+    is_ours = found.planned.keys() <= ARMS.keys()  # what was imported cannot be trained again
+    retry = {"train the failed runs again:": f"t1t2 retry {found.uri}"} if found.failed and is_ours else {}
     return {"results:": f"t1t2 results {found.uri}", "report:": f"t1t2 report {found.uri}", **retry}
 
 

@@ -33,6 +33,7 @@ def test_an_import_says_what_came_and_what_did_not(tmp_path: Path, capsys: pytes
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["t2_loss"] for row in rows] == [0.5, 1.5, 2.5]
     assert main(["status", out]) == 0
+    assert "retry" not in capsys.readouterr().out
     assert main(["verify", out]) == 0
     assert main(["report", out, "--out", str(tmp_path / "report")]) == 0
 
