@@ -23,6 +23,7 @@ _RESULTS = ("t1_loss", "t2_loss", "t2_error", "test_loss", "test_error")
 class Overview:
     """A study at a glance. Where layers have hyperparameters of their own, ``boxes`` and ``drawn`` have their mean."""
 
+    arms: list[str]  # in the spec's order, others after them
     counts: pd.DataFrame  # model, arm, status, runs: how many runs there are of each
     boxes: frames.Boxes
     best: pd.DataFrame  # the one row of best_runs; none where no run has completed
@@ -32,11 +33,6 @@ class Overview:
     def models(self) -> list[str]:
         """The models in alphabetical order, numbers in theirs: ``mlp-64`` is before ``mlp-128``."""
         return sorted(self.counts["model"].unique(), key=_natural)
-
-    @property
-    def arms(self) -> list[str]:
-        """The arms in alphabetical order."""
-        return sorted(self.counts["arm"].unique())
 
     @property
     def by_status(self) -> dict[str, int]:
@@ -51,7 +47,15 @@ def overview(ask: Ask, spec: Mapping[str, Any]) -> Overview:
     counts = ask("SELECT model, arm, status, count(*) AS runs FROM runs GROUP BY ALL ORDER BY ALL")
     tied = _tied(columns)
     best = ask(_best_query(columns, METRICS[0], 1)) if METRICS[0] in columns else pd.DataFrame()
-    return Overview(counts=counts, boxes=_boxes(ask, tied, spec), best=_tidy(best), drawn=_drawn(ask, tied, counts))
+    present = sorted(counts["arm"].unique())
+    planned = [arm for arm in spec.get("arms") or () if arm in present]
+    return Overview(
+        arms=list(dict.fromkeys([*planned, *present])),
+        counts=counts,
+        boxes=_boxes(ask, tied, spec),
+        best=_tidy(best),
+        drawn=_drawn(ask, tied, counts),
+    )
 
 
 def best_runs(ask: Ask, *, metric: str, n: int, arm: str | None, model: str | None, where: str) -> pd.DataFrame:

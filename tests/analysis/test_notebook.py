@@ -72,7 +72,7 @@ def test_the_table_says_what_the_study_is(study: Study) -> None:
     for words in (
         "synthetic",
         "models|mlp-64, mlp-128",
-        "arms|grid, initial, online, rerun",
+        "arms|initial, online, rerun, grid",
         "runs|294 completed",
         "boxes|log10_l2 from −5.5 to −2.5, input_noise_std from 0 to 0.8",
         "tables|published",

@@ -97,6 +97,7 @@ def test_the_overview_is_what_the_whole_table_says(tmp_path: Path, layers: int, 
     study = load_study(directory)
     found = overview(study.sql, study.spec)
     assert found.models == ["mlp-64", "mlp-128"]
+    assert found.arms == (sorted if bare else list)(["initial", "online", "rerun", "grid"])
     assert found.by_status == study.runs["status"].value_counts().to_dict()
     assert found.counts.set_index(["model", "arm", "status"])["runs"].to_dict() == (
         study.runs.groupby(["model", "arm", "status"]).size().to_dict()
