@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.console import JsonOption, console, example, print_json, study_at
+from service.cli.console import JsonOption, console, example, plain, print_json, study_at
 
 if TYPE_CHECKING:
     from service.imports.study import Imported
@@ -93,7 +93,7 @@ def import_(
         return
     screen = console()
     for line in _lines(imported):
-        screen.print(line, markup=False, soft_wrap=True)
+        screen.print(plain(line), markup=False, soft_wrap=True)
 
 
 def _lines(imported: Imported) -> list[str]:

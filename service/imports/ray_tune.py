@@ -8,8 +8,8 @@ within that JSON. None of them is ever decoded, because to load a pickle is to r
 from __future__ import annotations
 
 import csv
-import io
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -28,6 +28,7 @@ BOOKKEEPING = {
     "timesteps_since_restore", "timesteps_total", "episodes_total", ITERATION, "trial_id", "warmup_time",
 }  # fmt: skip
 RECORDS = ("params.json", "result.json", "progress.csv")  # a directory with one of them is a trial's
+LAST_SECOND = 253_402_300_800  # since 1970, of the year 9999
 UNENDED = {"RUNNING": "still running", "PAUSED": "paused", "PENDING": "not started"}
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # that Ray puts into the text of errors
 
@@ -88,8 +89,7 @@ def _start(trial: Trial) -> tuple[float, str]:
 
 
 def _iterations(trial: Trial) -> float:
-    count = trial.metrics.get(ITERATION)
-    return float(count) if is_number(count) else 0.0  # type: ignore[arg-type]  # it is a number
+    return _number(trial.metrics.get(ITERATION)) or 0.0
 
 
 def _public(trial: Trial) -> Trial:
@@ -110,9 +110,8 @@ def _states(storage: Storage) -> dict[str, _State]:
     for entry in _listed(content, "trial_data"):
         trial, run = (_json(part) if isinstance(part, str) else part for part in (*_listed(entry), None, None)[:2])
         if isinstance(trial, dict) and isinstance(trial.get("relative_logdir"), str):
-            started = run.get("start_time") if isinstance(run, dict) else None
-            known = float(started) if is_number(started) else None  # type: ignore[arg-type]  # it is a number
-            found[trial["relative_logdir"]] = _State(str(trial.get("trial_id")), str(trial.get("status")), known)
+            started = _time(run.get("start_time")) if isinstance(run, dict) else None
+            found[trial["relative_logdir"]] = _State(str(trial.get("trial_id")), str(trial.get("status")), started)
     return found
 
 
@@ -145,8 +144,9 @@ def _trial(storage: Storage, name: str, state: _State | None, step: str, left_ou
         return None
     config = configs[-1] if configs else given or {}
     metrics = _metrics(latest)
-    begun = metrics.get("timestamp"), metrics.get("time_total_s")
-    began = metrics["timestamp"] - metrics["time_total_s"] if all(map(is_number, begun)) else None
+    finished_at, seconds = _time(latest.get("timestamp")), _number(latest.get("time_total_s"))
+    began = None if finished_at is None or seconds is None else _time(finished_at - seconds)
+    pid = latest.get("pid")
     return Trial(
         id=state.trial_id if state else str(latest.get("trial_id") or name),
         end="failed" if status == "ERROR" else "completed",
@@ -156,10 +156,10 @@ def _trial(storage: Storage, name: str, state: _State | None, step: str, left_ou
         final=_held(config, metrics),
         error=(error or "its error was not recorded") if status == "ERROR" else None,
         started_at=state.started_at if state and state.started_at is not None else began,
-        finished_at=_number(latest.get("timestamp")),
-        seconds=_number(latest.get("time_total_s")),
+        finished_at=finished_at,
+        seconds=seconds,
         node_ip=str(latest["node_ip"]) if latest.get("node_ip") else None,
-        pid=latest["pid"] if isinstance(latest.get("pid"), int) else None,
+        pid=pid if isinstance(pid, int) and 0 < pid < 2**63 else None,
     )
 
 
@@ -169,7 +169,7 @@ def _by_step(reported: list[dict[str, Any]], step: str, config: Mapping[str, Any
     for line in reported:
         metrics = _metrics(line)
         at = _number(metrics.get(step))
-        if at is not None and at.is_integer():
+        if at is not None and at.is_integer() and 0 <= at < 2**53:
             then = flat(line["config"]) if isinstance(line.get("config"), dict) else config
             by_step[int(at)] = Report(step=int(at), metrics=metrics, parameters=_held(then, metrics))
     return tuple(by_step[at] for at in sorted(by_step))
@@ -199,7 +199,15 @@ def _reports(here: Storage, records: list[str], left_out: Counter[str]) -> Itera
                 left_out["damaged lines of result.json"] += 1
     elif "progress.csv" in records:
         text = here.read("progress.csv").decode("utf-8", "replace")
-        for row in csv.DictReader(io.StringIO(text.replace("\0", ""))):
+        rows = csv.DictReader(text.replace("\0", "").splitlines())
+        while True:
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except csv.Error:  # a cell of more than 128 KiB
+                left_out["damaged lines of progress.csv"] += 1
+                continue
             if None in row or None in row.values():  # more or fewer values than there are columns
                 left_out["damaged lines of progress.csv"] += 1
             else:
@@ -227,7 +235,18 @@ def _json(content: str | bytes) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if is_number(value) else None
+    """A finite number; None for anything else."""
+    try:
+        number = float(value) if is_number(value) else math.nan
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _time(value: Any) -> float | None:
+    """Seconds since 1970; None for what no date can be."""
+    seconds = _number(value)
+    return seconds if seconds is not None and 0 <= seconds < LAST_SECOND else None
 
 
 def _last_line(content: bytes) -> str:

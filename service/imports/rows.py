@@ -78,7 +78,7 @@ def _attempt(trial: Trial, status: str) -> Row:
     return {
         "attempt": 1,
         "outcome": status,
-        "node_ip": trial.node_ip,
+        "node_ip": None if trial.node_ip is None else plain_text(trial.node_ip),
         "pid": trial.pid,
         "started_at": _time(trial.started_at),
         "finished_at": _time(trial.finished_at),

@@ -72,12 +72,14 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested mappings as one, with the names on the way joined by slashes, as Ray Tune does it."""
     found: dict[str, Any] = {}
-    for name, value in values.items():
+    rest = list(values.items())
+    while rest:  # however deep they are nested
+        name, value = rest.pop(0)
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}/")
+            rest = [(f"{name}/{inner}", each) for inner, each in value.items()] + rest
         else:
-            found[f"{prefix}{name}"] = value
+            found[str(name)] = value
     return found
