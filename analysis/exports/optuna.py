@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from datetime import datetime
 from pathlib import Path
 
 import optuna
 from optuna.distributions import FloatDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -36,7 +38,10 @@ def write(selection: Selection, folder: Path, place: Path) -> str:
             name = f"{selection.study.name}/{run.row['model']}/{run.row['arm']}"
             if name not in studies:
                 studies[name] = optuna.create_study(storage=storage, study_name=name, direction="minimize")
-                for key, value in {**selection.about(), "value": "T2 loss at the end, nats"}.items():
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ExperimentalWarning)
+                    studies[name].set_metric_names(["t2_loss"])
+                for key, value in selection.about().items():
                     studies[name].set_user_attr(key, value)
             studies[name].add_trial(_trial(run, distributions))
     finally:

@@ -51,7 +51,9 @@ def _columns(selection: Selection) -> Any:
     boxes = [
         summary_v2.HParam(name, summary_v2.RealInterval(low, high)) for name, (low, high) in selection.boxes.items()
     ]
-    metrics = [summary_v2.Metric(name) for name in result_columns(list(selection.frame.columns))]
+    # The page shows the first five unasked: losses and errors.
+    results = sorted(result_columns(list(selection.frame.columns)), key=lambda name: name.endswith("_final"))
+    metrics = [summary_v2.Metric(name) for name in results]
     return summary_v2.hparams_config_pb([*words, *boxes], metrics, time_created_secs=0.0)
 
 

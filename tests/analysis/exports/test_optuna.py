@@ -3,10 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from analysis.exports.export import export_study
-from analysis.study import Study
+from analysis.study import Study, load_study
 from tests.analysis.exports.server import serving
 
 optuna = pytest.importorskip("optuna", reason="optuna is not installed")
@@ -48,6 +50,21 @@ def test_trials_are_the_runs_of_one_model_and_arm(layered: Study, journal: Path,
     assert {trial.state.name for trial in study.trials} == {"COMPLETE", "FAIL"}
 
 
+def test_a_run_that_a_scheduler_stopped_is_a_pruned_trial(layered: Study, tmp_path: Path) -> None:
+    table = pq.read_table(Path(layered.location) / "runs.parquet")
+    runs = table.to_pandas()
+    [place, *_] = runs.index[runs["status"] == "completed"]
+    runs.loc[place, ["status", "test_loss"]] = ["stopped", float("nan")]
+    (tmp_path / "study").mkdir()
+    pq.write_table(pa.Table.from_pandas(runs, table.schema, preserve_index=False), tmp_path / "study" / "runs.parquet")
+    export_study(load_study(tmp_path / "study"), "optuna", tmp_path / "out")
+    row = runs.loc[place]
+    trials = load(tmp_path / "out" / "optuna.log", f"study/{row['model']}/{row['arm']}").trials
+    [trial] = [trial for trial in trials if trial.state is optuna.trial.TrialState.PRUNED]
+    assert (trial.user_attrs["run_id"], trial.value) == (row["run_id"], row["t2_loss"])
+    assert "test_loss" not in trial.user_attrs
+
+
 def test_the_best_trial_is_the_best_run(layered: Study, journal: Path) -> None:
     runs = layered.runs.query("model == 'mlp-128' and arm == 'online' and status == 'completed'")
     best = load(journal, "layered/mlp-128/online").best_trial
@@ -80,8 +97,9 @@ def test_the_dashboard_serves_the_studies(layered: Study, journal: Path) -> None
             f"layered/{model}/{arm}" for model in layered.models for arm in ("initial", "online", "rerun", "grid")
         }
         [online] = [study for study in studies if study["study_name"] == "layered/mlp-64/online"]
-        trials = ask(f"/api/studies/{online['study_id']}?after=0")["trials"]
+        shown = ask(f"/api/studies/{online['study_id']}?after=0")
+        assert shown["objective_names"] == ["t2_loss"]
         runs = layered.runs.query("model == 'mlp-64' and arm == 'online'")
-        assert [trial.get("values") for trial in trials] == [
+        assert [trial.get("values") for trial in shown["trials"]] == [
             None if loss != loss else [loss] for loss in runs["t2_loss"]
         ]
