@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from analysis import frames
+from analysis import frames, queries
 from analysis.checksums import UNREADABLE
 from analysis.files import (
     SCHEMA_VERSION,
@@ -35,8 +35,6 @@ from analysis.files import (
 )
 
 _REQUIRED = ("run_id", "config_index", "arm", "replicate", "model", "status")  # of runs
-_MEMORY_LIMIT = "1GB"  # of DuckDB, which spills to a temporary directory above it
-_BATCH_ROWS = 20_000  # of a stream of rows
 BASELINES = "baselines"  # the directory, in that of a study, of the searches that were run beside it
 _ATTEMPTS_TO_LIST = 5  # the listing is made again where a running study replaces its shards by larger ones meanwhile
 
@@ -151,35 +149,24 @@ class Study:
         memory: a table of any size can be read.
         """
         schema = self.schema(table)
-        inner = [f"t.{name}" for name in ("step", "attempt") if name in schema.names and table != "runs"]
-        asked = pa.table({"run_id": pa.array(run_ids, pa.string()), "place": pa.array(range(len(run_ids)), pa.int64())})
-        with tempfile.TemporaryDirectory() as spill:
-            sorted_rows = str(Path(spill) / "rows.parquet")
-            with self._connected(spill) as connection:
-                connection.register("asked", asked)
-                order = ", ".join(["asked.place", *inner])
-                rows = f"SELECT t.* FROM {table} t JOIN asked ON t.run_id = asked.run_id ORDER BY {order}"
-                connection.execute(f"COPY ({rows}) TO '{sorted_rows}' (FORMAT parquet)")
-            with pq.ParquetFile(sorted_rows) as parquet:
-                for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
-                    yield batch.cast(schema) if schema.names else batch
+        with tempfile.TemporaryDirectory() as spill, self._connected(spill) as connection:
+            for batch in queries.stream(connection, table, run_ids, Path(spill) / "rows.parquet"):
+                yield batch.cast(schema) if schema.names else batch
 
     @contextmanager
     def _connected(self, spill: str) -> Iterator[Any]:
         """A connection to DuckDB with the three views; ``spill`` is where it puts what exceeds its memory."""
-        import duckdb  # here: reading a runs table needs no database
-
-        config: dict[str, Any] = {"memory_limit": _MEMORY_LIMIT, "temp_directory": spill, "threads": 2}
-        with duckdb.connect(config=config) as connection:
-            if _has_progress_bar(connection):  # it would go to standard output
-                connection.execute("SET enable_progress_bar = false")
-            for table in TABLES:
-                self._register(connection, table)
-            try:
+        tables = {table: self._parts(table) for table in TABLES}
+        run_ids = {}
+        for table, parts in tables.items():
+            if self._filter is not None or (table == "trajectories" and "shards" in parts):
+                run_ids[table] = self._run_ids
+        try:
+            with queries.connected(tables, run_ids, spill) as connection:
                 yield connection
-            except (duckdb.Error, *UNREADABLE):
-                self._name_damage()  # or the query is wrong
-                raise
+        except Exception:
+            self._name_damage()  # or the query is wrong
+            raise
 
     def best(
         self, metric: str = "t2_loss", *, n: int = 1, arm: str | None = None, model: str | None = None
@@ -223,28 +210,6 @@ class Study:
         """Whether all runs that are done stand in the published table."""
         return bool(self._files["runs"]["top"]) and not self._files["runs"]["shards"]
 
-    def _register(self, connection: Any, table: str) -> None:
-        """Make the view ``table``: no row where the study has no such table."""
-        parts = self._parts(table)
-        if not parts:
-            step = ", NULL::BIGINT AS step" if table == "trajectories" else ""
-            connection.execute(
-                f"CREATE VIEW {table} AS SELECT * FROM (SELECT NULL::VARCHAR AS run_id{step}) WHERE false"
-            )
-            return
-        for name, part in parts.items():
-            connection.register(f"{table}_{name}", part)
-        source = f"{table}_top"
-        key = {"runs": "run_id", "trajectories": "run_id, step", "attempts": "run_id, attempt"}[table]
-        if "shards" in parts:  # a row may stand in the published file and in a shard, with equal content
-            union = " UNION ALL BY NAME ".join(f"SELECT * FROM {table}_{name}" for name in parts)
-            source = f"(SELECT DISTINCT ON ({key}) * FROM ({union}))"
-        where = ""
-        if self._filter is not None or (table == "trajectories" and "shards" in parts):
-            connection.register("chosen_runs", self._run_ids)
-            where = " WHERE run_id IN (SELECT run_id FROM chosen_runs)"
-        connection.execute(f"CREATE VIEW {table} AS SELECT * FROM {source}{where}")
-
     @cached_property
     def _run_ids(self) -> pa.Table:
         """The ids of the committed runs that the filters keep: an Arrow table with the one column run_id."""
@@ -264,7 +229,7 @@ class Study:
             for path in files["top"]:
                 check_published(self._filesystem, path, self.location, self.info, whole=True)
 
-    def _parts(self, table: str) -> dict[str, ds.Dataset]:
+    def _parts(self, table: str) -> queries.Parts:
         """The published file (``top``) and the shards (``shards``) of a table, each as a dataset where it exists."""
         files = self._files[table]
         if table not in self._checked:
@@ -357,12 +322,6 @@ def _check_columns(asked: Sequence[str], known: Sequence[str], shown: str) -> No
     unknown = [c for c in asked if c not in known]
     if unknown:
         raise StudyError(f"{shown}: no column {', '.join(unknown)} in runs; there are: {', '.join(known)}")
-
-
-def _has_progress_bar(connection: Any) -> bool:
-    """Whether it is on. In a notebook without ipywidgets it is off, and DuckDB refuses to have it switched off."""
-    [(on,)] = connection.execute("SELECT current_setting('enable_progress_bar')").fetchall()
-    return bool(on)
 
 
 def _first_line(error: Exception) -> str:

@@ -57,3 +57,10 @@ def test_a_study_of_runs_alone(tmp_path: Path) -> None:
     runs = list(Selection(study=study, frame=study.runs).runs())
     assert [run.points for run in runs] == [[]] * len(study.runs)
     assert {run.finished for run in runs} == {pd.Timestamp(0, tz="UTC")}
+
+
+def test_what_the_study_leaves_out_stays_out(layered: Study) -> None:
+    study = load_study(layered.location, filters=[("arm", "==", "online")])
+    rows = [batch.to_pandas() for batch in study.stream("trajectories", list(layered.runs["run_id"]))]
+    assert set(pd.concat(rows)["arm"]) == {"online"}
+    assert [run.row["arm"] for run in Selection(study=study, frame=study.runs).runs()] == ["online"] * len(study.runs)
