@@ -15,13 +15,13 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import doctor, export, fetch, import_, look, results, run, serve, steer, submit, verify
+from service.cli import baselines, doctor, export, fetch, import_, look, results, run, serve, steer, submit, verify
 from service.cli.console import BAD_INPUT, FAILED, INTERRUPTED, TAKEN_OVER, print_error, with_short_words
 from service.errors import StorageError, StudyError, TakenOverError
 
 UsageError: Any = typer.BadParameter.__base__  # a wrong command line; Typer exports no name for it
 # The order of ``t1t2 --help``, and of the table in README.md.
-FAMILIES = (run, look, results, export, import_, steer, submit, serve, fetch, verify, doctor)
+FAMILIES = (run, baselines, look, results, export, import_, steer, submit, serve, fetch, verify, doctor)
 
 
 def _print_version(asked: bool) -> None:

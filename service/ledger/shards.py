@@ -68,12 +68,23 @@ class TableFile(NamedTuple):
 
 
 class Ledger:
-    """Reads and writes the shards of one study."""
+    """Reads and writes the shards of one study.
 
-    def __init__(self, storage: Storage, plan: Plan) -> None:
+    Its hash and the schemas of its tables follow from the plan, unless they are given.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        plan: Plan,
+        *,
+        study_hash: str | None = None,
+        table_schemas: dict[str, pa.Schema] | None = None,
+    ) -> None:
         self.storage = storage
-        self.plan = plan  # a driver puts a larger one in its place when the study is extended
-        self.schemas = schemas(plan.names)
+        self.plan = plan  # a driver puts a larger one in its place when the study is extended, with the same hash
+        self.study_hash = study_hash or plan.spec.hash
+        self.schemas = table_schemas or schemas(plan.names)
         self._lease = 0
         self._older: set[TableFile] = set()  # shards of older leases, as they were when this one began
 
@@ -175,7 +186,7 @@ class Ledger:
                 is_small = stream.size() <= IN_MEMORY
                 parquet = opened_whole(pa.BufferReader(self.storage.read(file.path)) if is_small else stream, where)
             check_version(parquet.schema_arrow, where)
-            check_origin(parquet.schema_arrow, self.plan.spec.hash, file, where)
+            check_origin(parquet.schema_arrow, self.study_hash, file, where)
             try:
                 yield parquet
             except (StorageError, DamagedFileError):
@@ -220,7 +231,7 @@ class Ledger:
     def _schema(self, file: TableFile) -> pa.Schema:
         """The schema of a file, with what says where it belongs."""
         schema = self.schemas[file.table]
-        origin = {STUDY_KEY: self.plan.spec.hash.encode(), FILE_KEY: file.path.encode()}
+        origin = {STUDY_KEY: self.study_hash.encode(), FILE_KEY: file.path.encode()}
         return schema.with_metadata({**schema.metadata, **origin})
 
     def _merge(self, tables: Sequence[str], shards: Sequence[str], target: str) -> None:

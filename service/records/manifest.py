@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # who only reads study.json needs no Parquet
 
 MANIFEST = "study.json"
 IMPORTED = "imported"  # the key of the provenance that says from which other program a study's results come
+BASELINES = "baselines"  # the key of study.json that says how rivals were run; also their directory in a study's
 READER_TRIES = 3  # who only looks is not kept waiting
 
 
@@ -59,10 +60,14 @@ class Manifest:
         return int(self.spec["configurations"])
 
     def check_trainable(self, uri: str) -> None:
-        """Raise StudyError if the study, which is at ``uri``, was imported: there is no spec to train anything by."""
+        """Raise StudyError if there is no spec to train by: the study, at ``uri``, was imported, or holds baselines."""
         if IMPORTED in (self.provenance or {}):
             raise StudyError(
                 f"{uri}: was imported from another program: it can be read and reported, but nothing is trained in it"
+            )
+        if BASELINES in (self.provenance or {}):
+            raise StudyError(
+                f"{uri}: holds the baselines of a study, which `t1t2 baselines` runs and goes on with; give the study"
             )
 
     def study_spec(self, uri: str) -> StudySpec:
@@ -129,7 +134,7 @@ def find_study(
     except DamagedFileError as error:
         return _rebuilt(spec, storage, error, on_rebuilt)
     except StudyNotFoundError:
-        early = (LEASE, CLAIMS, "control")  # of a driver that is about to begin, of somebody who asked too early
+        early = (LEASE, CLAIMS, "control", BASELINES)  # a driver about to begin, somebody who asked too early, rivals
         others = [name for name in (*storage.files(""), *storage.directories()) if name not in early]
         if others and _are_of(spec, storage):
             missing = DamagedFileError(f"{storage.uri}/{MANIFEST}", "it is missing")

@@ -28,7 +28,7 @@ from trainers.config import LOOK_UP, ConfigError, Range, TrainConfig
 from trainers.errors import LONGEST_LINE, shortened
 
 # Named streams of numpy.random.SeedSequence(study_seed, spawn_key=(config_index, replicate, stream)).
-STREAMS = {"training": 0, "hyperparameters": 1, "grid_training": 2}
+STREAMS = {"training": 0, "hyperparameters": 1, "grid_training": 2, "baselines": 3}
 Numbers = TypeVar("Numbers", int, npt.NDArray[np.int64])  # one, or a column of them
 
 

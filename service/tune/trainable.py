@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import ray
+import torch
 from ray import tune
 from ray.tune import PlacementGroupFactory
 
@@ -49,6 +50,8 @@ class OnlineTrainable(tune.Trainable):
         costs: Costs | None = None,
     ) -> None:
         """Load the problem, once for all trials that this actor serves."""
+        if self.trial_resources is not None:  # else each of several actors on a machine would take all of its cores
+            torch.set_num_threads(max(1, int(self.trial_resources.required_resources.get("CPU", 1))))
         self.study, self.settings = train_config(spec, model)
         self.problem = load_problem(self.settings, device())
         self.costs = costs or measured_costs(self.problem, self.settings)
