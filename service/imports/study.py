@@ -21,7 +21,7 @@ from service.imports.rows import ARM, Tables, make_rows, without_value
 from service.imports.trials import Source
 from service.ledger.checksums import ChecksummedWriter
 from service.ledger.publish import Published
-from service.ledger.schema import TABLES, schemas
+from service.ledger.schema import TABLES, described, schemas
 from service.ledger.shards import COMPRESSION, FILE_KEY, STUDY_KEY, TableFile
 from service.records.manifest import IMPORTED, MANIFEST, Manifest
 from service.records.progress import PROGRESS, StudyStatus, write_progress
@@ -206,11 +206,7 @@ def _write(storage: Storage, tables: Tables, manifest: Manifest) -> None:
 
 def _write_table(storage: Storage, file: TableFile, rows: pa.Table, study_hash: str) -> Published:
     origin = {STUDY_KEY: study_hash.encode(), FILE_KEY: file.path.encode()}
-    described = [
-        each.with_metadata({"description": DESCRIPTIONS[each.name]}) if each.name in DESCRIPTIONS else each
-        for each in rows.schema
-    ]
-    schema = pa.schema(described, {**rows.schema.metadata, **origin})
+    schema = described(rows.schema, DESCRIPTIONS).with_metadata({**rows.schema.metadata, **origin})
     with storage.replacing(file.path) as sink, ChecksummedWriter(sink, schema, COMPRESSION) as writer:
         writer.write(rows.cast(schema))
     return Published(rows.num_rows, writer.sha256)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import pyarrow as pa
@@ -107,6 +107,15 @@ def attempts_schema() -> pa.Schema:
 def schemas(names: Sequence[str]) -> dict[str, pa.Schema]:
     """The schema of every table."""
     return {"runs": runs_schema(names), "trajectories": trajectories_schema(names), "attempts": attempts_schema()}
+
+
+def described(schema: pa.Schema, descriptions: Mapping[str, str]) -> pa.Schema:
+    """``schema`` with other descriptions of some of its columns."""
+    fields = [
+        each.with_metadata({"description": descriptions[each.name]}) if each.name in descriptions else each
+        for each in schema
+    ]
+    return pa.schema(fields, schema.metadata)
 
 
 def conformed(rows: Rows, schema: pa.Schema) -> Rows:

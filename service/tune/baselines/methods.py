@@ -109,6 +109,8 @@ def searcher_of(method: Method, boxes: Box, starts: list[Start], seed: int) -> S
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
     sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed % 2**32)
     first = [{name: start[name] for name in boxes} for start in starts[:STARTUP_TRIALS]]
     return OptunaSearch(

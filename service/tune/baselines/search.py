@@ -6,6 +6,7 @@ A rival is a real Tuner of Ray Tune, one trial at a time, so that the same seed 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import random
 import tempfile
 import time
@@ -44,7 +45,7 @@ def fixed_cost(config: TrainConfig, costs: Costs) -> float:
 
 
 def run_search(search: Search) -> list[Trial]:
-    """Run it, here; a rival needs a Ray of one core to which this process is connected."""
+    """Run it in this process, which a rival's first search connects to a Ray of its own."""
     method = METHODS[search.method]
     spec = dataclasses.replace(search.spec, seed=stream(search.spec.seed, search.repetition, 0, STREAMS["baselines"]))
     if method.estimator is not None and method.estimator != "spec":
@@ -108,6 +109,7 @@ def _trained(
 
 def _rival(search: Search, method: Method, spec: StudySpec, starts: Iterator[Start], budget: float) -> list[Trial]:
     """A Tuner of Ray Tune, until the budget is spent or, of a population, until all of it has been trained."""
+    import ray
     from ray import tune
 
     from service.tune.baselines.recorder import Budget, Recorder
@@ -123,6 +125,8 @@ def _rival(search: Search, method: Method, spec: StudySpec, starts: Iterator[Sta
     random.seed(seed)  # population based training draws from the process's own generators
     np.random.seed(seed % 2**32)  # noqa: NPY002 - see above
     record = Recorder(method.name, config, search.costs)
+    if not ray.is_initialized():  # of one core, so that one trial is trained at a time
+        ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     pauses = method.scheduler in ("hyperband", "pbt")  # a limit would count paused trials, too; one core is a limit
     with tempfile.TemporaryDirectory(prefix="t1t2-search-") as directory:
         tune.Tuner(

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from service.executors.received import plain_text
 from service.ledger.publish import Published
-from service.ledger.schema import FLOAT, TABLES, conformed, schemas
+from service.ledger.schema import FLOAT, TABLES, conformed, described, schemas
 from service.ledger.shards import Ledger, Row, TableFile
 from service.spec.study_spec import digest
 from service.tune.baselines.methods import METHODS
@@ -23,6 +23,18 @@ COSTS = {
     "spent": "inner-step equivalents that its search had spent when this run ended; a rerun's, with the first training",
     "spent_s": "the same in seconds of training and evaluation",
 }
+STATUSES = "completed, diverged (a loss was not finite), stopped (early, or as the budget ended) or failed (see error)"
+DESCRIPTIONS = {  # of columns that mean something else here than in a study
+    "arm": "the method; of T1-T2 also with rerun: a fixed training with its final values",
+    "config_index": "number of the trial in its search, by its start",
+    "replicate": "number of the repetition; all methods have the same starts in it",
+    "status": STATUSES,
+    "outcome": STATUSES,
+    "seed": "seed of initial weights, batch order and noise",
+    "train_time_s": "seconds of training and evaluation",
+    "started_at": "null: not noted",
+    "finished_at": "null: not noted",
+}
 MEASURED = ("t1_loss", "t2_loss", "t2_error", "test_loss", "test_error")
 SORTED_BY = {  # the rows of each table, after the place of their run
     "runs": (),
@@ -33,7 +45,7 @@ SORTED_BY = {  # the rows of each table, after the place of their run
 
 def table_schemas(names: Sequence[str]) -> dict[str, pa.Schema]:
     """The schema of each table; ``names`` are the hyperparameters."""
-    known = schemas(names)
+    known = {table: described(schema, DESCRIPTIONS) for table, schema in schemas(names).items()}
     runs = known["runs"]
     for name, description in COSTS.items():
         runs = runs.append(pa.field(name, FLOAT, metadata={"description": description}))

@@ -1,9 +1,8 @@
-"""The processes in which searches run: each has a Ray of its own, with one core, and ends with its parent."""
+"""The processes in which searches run: each takes one core, and ends with the one that began it."""
 
 from __future__ import annotations
 
 import ctypes
-import logging
 import multiprocessing
 import os
 import signal
@@ -11,7 +10,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+
+import torch
 
 from service.errors import StudyError
 from service.tune.baselines.search import Search, run_search
@@ -68,16 +68,12 @@ def _run(searches: Sequence[Search], processes: int) -> Iterator[tuple[Search, l
 def _begin() -> None:
     """Make a new process ready for searches."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that began it
+    die_with_parent()
+    os.environ.update(QUIET)
+    torch.set_num_threads(1)
+
+
+def die_with_parent() -> None:
+    """Let this process be killed when the one that began it dies, however it dies; Linux alone can do that."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    os.environ.update(QUIET)
-    import ray
-    import torch
-
-    torch.set_num_threads(1)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    with suppress(ImportError):
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)

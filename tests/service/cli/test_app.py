@@ -30,7 +30,7 @@ def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 def test_the_commands_are_those_of_the_readme_in_its_order() -> None:
     assert [line.split()[2].strip("`") for line in TABLE] == COMMANDS
-    assert len(COMMANDS) == 18
+    assert len(COMMANDS) == 19
 
 
 @pytest.mark.parametrize("command", COMMANDS)
