@@ -20,9 +20,10 @@ from analysis.study import Study
 Row = dict[str, Any]  # column -> value; None where it is null
 # Columns of the runs table that name a run or say how it went. All others but the starts are its results.
 _FACTS = ("run_id", "config_index", "arm", "replicate", "model", "dataset", "status", "seed", "attempt", "error")
+_PLACE = ("model", "arm", "config_index", "replicate")  # columns that say which run of its study it is
 _UNKNOWN = datetime.fromtimestamp(0, UTC)  # where no attempt says when a run was trained
 # Columns of the trajectories that name the run.
-_RUN_OF_POINT = ("run_id", "model", "arm", "config_index", "replicate", "step")
+_RUN_OF_POINT = ("run_id", *_PLACE, "step")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +37,14 @@ class Run:
     names: tuple[str, ...]  # of the study's hyperparameters
 
     @property
+    def place(self) -> tuple[str, ...]:
+        """What names the run within its study: model, arm, configuration and replicate."""
+        return tuple(str(self.row[part]) for part in _PLACE)
+
+    @property
     def name(self) -> str:
-        """What names the run within its study: model, arm, configuration and replicate, with ``/`` between them."""
-        return "/".join(str(self.row[part]) for part in ("model", "arm", "config_index", "replicate"))
+        """Its place, with ``/`` between the parts."""
+        return "/".join(self.place)
 
     def starts(self) -> dict[str, float]:
         """The hyperparameters that the run started with, those that its model has."""
@@ -86,18 +92,19 @@ class Selection:
 
     @cached_property
     def boxes(self) -> Boxes:
-        """Column of a hyperparameter -> the box that it varies in, wide enough for every value of the chosen runs.
+        """Column of a hyperparameter -> the box that it varies in, wide enough for every finite value of the runs.
 
         Trainings in float32 end a rounding error beyond a bound, and far beyond one where the study does not clamp. A
-        hyperparameter that no chosen run has is left out.
+        hyperparameter that none of them has is left out.
         """
         found: Boxes = {}
         for name, columns in layers(self.names).items():
             for column in columns:
                 values = self.frame[[f"{column}_initial", f"{column}_final"]].to_numpy(dtype=float)
-                if not np.isnan(values).all():
+                values = values[np.isfinite(values)]
+                if values.size:
                     known = self.study.boxes.get(name, (math.inf, -math.inf))
-                    found[column] = min(known[0], float(np.nanmin(values))), max(known[1], float(np.nanmax(values)))
+                    found[column] = min(known[0], float(values.min())), max(known[1], float(values.max()))
         return found
 
     def about(self) -> dict[str, str]:

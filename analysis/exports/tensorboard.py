@@ -30,10 +30,16 @@ def write(selection: Selection, folder: Path, place: Path) -> str:
     """
     _write(folder, 0.0, [(0, _columns(selection))])
     for run in selection.runs():
-        below = folder.joinpath(*(quote(part, safe=" :") for part in run.name.split("/")))
+        below = folder.joinpath(*map(_directory, run.place))
         below.mkdir(parents=True)
         _write(below, run.finished.timestamp(), _summaries(run))
     return f"tensorboard --logdir {shlex.quote(str(place))}"
+
+
+def _directory(name: str) -> str:
+    """A directory called ``name``, whatever anybody wrote there: never one that leads elsewhere."""
+    quoted = quote(name, safe=" :")
+    return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
 
 
 def _write(folder: Path, when: float, summaries: Iterable[tuple[int, Any]]) -> None:

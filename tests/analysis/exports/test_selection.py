@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -40,6 +41,12 @@ def test_a_box_is_as_wide_as_its_values(layered: Study) -> None:
     assert boxes["input_noise_std"] == (0.0, 0.8000001)
     assert boxes["log10_l2_layer1"][1] == -2.5
     assert boxes["log10_l2_layer1"][0] == frame["log10_l2_layer1_initial"].min() < -5.5
+
+
+def test_a_box_is_finite_where_a_run_has_diverged_to_infinity(layered: Study) -> None:
+    frame = layered.runs.copy()
+    frame.loc[frame.index[0], "input_noise_std_final"] = math.inf
+    assert Selection(study=layered, frame=frame).boxes == Selection(study=layered, frame=layered.runs).boxes
 
 
 def test_a_running_study_is_read_from_its_shards(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from analysis.exports.export import export_study
-from analysis.study import Study
+from analysis.study import Study, load_study
 from tests.analysis.exports.server import serving
 
 pytest.importorskip("tensorboard", reason="tensorboard is not installed")
@@ -44,6 +46,17 @@ def test_scalars_are_the_trajectory_and_the_results(layered: Study, events: Path
             assert (test_loss.step, test_loss.value) == (row["steps"], np.float32(row["test_loss"]))
             [end] = read.Scalars("log10_l2_layer1_final")
             assert end.value == np.float32(row["log10_l2_layer1_final"])
+
+
+@pytest.mark.parametrize("name", ["../../../up", "..", "/up"])
+def test_no_name_leads_out_of_the_directory(layered: Study, tmp_path: Path, name: str) -> None:
+    table = pq.read_table(Path(layered.location) / "runs.parquet")
+    runs = table.to_pandas().query("arm == 'grid'").assign(model=name)[:1]
+    (tmp_path / "study").mkdir()
+    pq.write_table(pa.Table.from_pandas(runs, table.schema, preserve_index=False), tmp_path / "study" / "runs.parquet")
+    export_study(load_study(tmp_path / "study"), "tensorboard", tmp_path / "out")
+    events = list(tmp_path.rglob("events.out.*"))
+    assert sorted(len(path.relative_to(tmp_path / "out").parts) for path in events) == [1, 5]
 
 
 def test_the_server_shows_scalars_and_the_table_of_hyperparameters(layered: Study, events: Path) -> None:
