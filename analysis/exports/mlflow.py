@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis.exports.selection import Run, Selection
+from analysis.files import StudyError
 
 STORE = "mlflow.db"
-_MOST_METRICS = 1000  # that MLflow takes in one call
 _ENDS = {"completed": "FINISHED", "stopped": "KILLED"}  # all other runs have failed
 
 
@@ -24,7 +24,12 @@ def write(selection: Selection, folder: Path, place: Path) -> str:
     The parameters of an MLflow run are the hyperparameters that the run started with. Its metrics are all that was
     measured at the end and, below ``trajectory/``, what was recorded on the way, over the steps. What names the run and
     says how it went is in its tags.
+
+    Raises StudyError where SQLAlchemy would read the path of the store as another one: it takes ``?`` for the begin of
+    options and, from version 2.1, ``%20`` for a space.
     """
+    if unwanted := [sign for sign in "?%" if sign in str(place)]:
+        raise StudyError(f"--out {str(place)!r}: must have no {' and no '.join(unwanted)} in its path for MLflow")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: an export tells nobody
     from mlflow.tracking import MlflowClient
 
@@ -46,10 +51,7 @@ def _log(client: Any, experiment: str, run: Run, tags: dict[str, str]) -> None:
     tags = tags | {name: str(value) for name, value in run.facts().items()}
     made = client.create_run(experiment, start_time=_milliseconds(run.started), tags=tags, run_name=run.name)
     params = [Param(name, repr(value)) for name, value in run.starts().items()]
-    metrics = list(_metrics(run))
-    client.log_batch(made.info.run_id, metrics[:_MOST_METRICS], params)
-    for begin in range(_MOST_METRICS, len(metrics), _MOST_METRICS):
-        client.log_batch(made.info.run_id, metrics[begin : begin + _MOST_METRICS])
+    client.log_batch(made.info.run_id, list(_metrics(run)), params)
     end = _ENDS.get(run.row["status"], "FAILED")
     client.set_terminated(made.info.run_id, end, end_time=_milliseconds(run.finished))
 

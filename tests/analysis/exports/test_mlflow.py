@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from analysis.exports.export import export_study
+from analysis.files import StudyError
 from analysis.study import Study
 
 mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
@@ -59,7 +60,14 @@ def test_a_history_is_the_trajectory(layered: Study, store: str) -> None:
         )
 
 
-def test_a_long_trajectory_takes_several_calls(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["what?", "20%25"])
+def test_a_path_that_is_another_one_in_a_uri_is_refused(layered: Study, tmp_path: Path, name: str) -> None:
+    with pytest.raises(StudyError, match=r"/new/.*: must have no [?%] in its path for MLflow"):
+        export_study(layered, "mlflow", tmp_path / "new" / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trajectory_may_have_more_metrics_than_mlflow_takes_in_one_call(tmp_path: Path) -> None:
     from analysis.study import load_study
     from tests.analysis.synthetic import write_study
 
