@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -54,6 +56,7 @@ def export_study(study: Study, to: str, out: str | Path, runs: pd.DataFrame | No
     if chosen.empty:
         raise StudyError(f"{study.location}: no run was chosen: at least one is needed")
     place = _free(out)
+    absent = [parent for parent in place.parents if not parent.exists()]
     partial = place.with_name(f".{place.name}-{secrets.token_hex(4)}")
     try:
         write: Write = import_module(f"analysis.exports.{module}").write  # which imports what the tool is
@@ -68,6 +71,9 @@ def export_study(study: Study, to: str, out: str | Path, runs: pd.DataFrame | No
         raise StudyError(f"--out {str(out)!r}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        for parent in absent:  # the deepest first; none is empty where the export is done
+            with suppress(OSError):
+                parent.rmdir()
     return Exported(place=place, runs=len(chosen), opened_by=opened_by)
 
 
@@ -84,7 +90,7 @@ def _free(out: str | Path) -> Path:
     """``out`` as an absolute path; raises StudyError where something is there."""
     if "://" in str(out):
         raise StudyError(f"--out {str(out)!r}: must be a directory on this machine; copy it to a store afterwards")
-    place = Path(out).expanduser().absolute()
+    place = Path(os.path.expanduser(out)).absolute()  # Path.expanduser raises for an unknown user
     try:
         if place.exists() and not (place.is_dir() and not any(place.iterdir())):
             raise StudyError(f"--out {str(out)!r}: is there already: must be a new or an empty directory")

@@ -34,7 +34,7 @@ def write(selection: Selection, folder: Path, place: Path) -> str:
                     writer.write_batch(batch)
                     rows[table] += batch.num_rows
     (folder / "README.md").write_text(_card(selection, rows, place), encoding="utf-8")
-    return f'datasets.load_dataset("{place}", "runs", split="train")'
+    return f"datasets.load_dataset({str(place)!r}, 'runs', split='train')"
 
 
 def _card(selection: Selection, rows: dict[str, int], place: Path) -> str:

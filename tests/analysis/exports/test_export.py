@@ -34,6 +34,14 @@ def test_an_empty_directory_is_filled_and_any_other_is_left_alone(layered: Study
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
 
 
+def test_the_home_of_an_unknown_user_is_a_name_like_any_other(
+    layered: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    export_study(layered, "csv", "~nobody-of-that-name/csv")
+    assert (tmp_path / "~nobody-of-that-name" / "csv" / "runs.csv").is_file()
+
+
 def test_no_run_is_refused(layered: Study, tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="no run was chosen"):
         export_study(layered, "csv", tmp_path / "out", layered.runs.query("t2_loss < 0"))

@@ -27,11 +27,12 @@ def test_the_library_finds_a_configuration_for_each_table(tmp_path: Path) -> Non
 
     study = load_study(PUBLISHED)
     chosen = study.runs.query("arm in ('online', 'rerun')")
-    export_study(study, "huggingface", tmp_path / "hub", chosen)
+    exported = export_study(study, "huggingface", tmp_path / "hub", chosen)
     place = str(tmp_path / "hub")
 
     assert datasets.get_dataset_config_names(place) == ["runs", "trajectories", "attempts"]
     assert datasets.get_dataset_split_names(place, "runs") == ["train"]
+    assert eval(exported.opened_by, {"datasets": datasets}).num_rows == exported.runs == len(chosen)
     runs = datasets.load_dataset(place, split="train")
     assert runs.features["t2_loss"].dtype == "float64"
     assert runs.features["config_index"].dtype == "int32"

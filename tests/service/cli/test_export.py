@@ -66,7 +66,7 @@ def test_nothing_is_left_of_an_export_that_fails(
     content = bytearray((damaged / "trajectories.parquet").read_bytes())
     content[len(content) // 3] ^= 4
     (damaged / "trajectories.parquet").write_bytes(content)
-    message = refused(capsys, str(damaged), "--to", "csv", "--out", str(tmp_path / "out"))
+    message = refused(capsys, str(damaged), "--to", "csv", "--out", str(tmp_path / "new" / "out"))
     assert f"{damaged}/trajectories.parquet: is damaged" in message
     assert list(tmp_path.iterdir()) == [damaged]
 
