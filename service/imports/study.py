@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -90,21 +90,12 @@ def import_study(
     given = read_like(like) if like else None
     label = _label(model, given)
     found = _read(str(source), study_name=study_name, step=step)
-    if not found.trials:
-        counts = ", ".join(f"{count} {why}" for why, count in found.left_out.items())
-        raise StudyError(f"{found.location}: holds no trial that has ended{counts and f' ({counts})'}")
     names = resolve(found, maps, metrics, settings, given)
     data = dataset or (given.dataset if given else UNKNOWN)
-    title = check_name(name or re.sub(r"[^A-Za-z0-9._-]+", "-", found.name).strip("-._")[:100] or ARM)
+    title = check_name(name or _name_like(found.name))
     tables = make_rows(found, names, model=label, dataset=data)
-    spec = {
-        "name": title,
-        "configurations": len(tables.runs),
-        "arms": [ARM],
-        "data": {"name": data},
-        "models": [{"label": label}],
-        "hyperparameters": {each.column: _box(each.column, given) for each in names.hyperparameters},
-    }
+    boxes = {each.column: _box(each.column, given) for each in names.hyperparameters}
+    spec = _spec(title, runs=len(tables.runs), model=label, dataset=data, boxes=boxes)
     _write(storage, tables, _manifest(spec, found, names))
     statuses = sorted(row["status"] for row in tables.runs)
     mapped = {each.name for each in names.hyperparameters if not isinstance(each, Fixed)}
@@ -121,22 +112,47 @@ def import_study(
 
 
 def _read(source: str, *, study_name: str | None, step: str | None) -> Source:
+    """The search, which has a trial that has ended."""
     if is_storage(source):
         if step is not None:
             raise StudyError(f"--step {step}: is for experiments of Ray Tune; in Optuna a trial's reports have a step")
-        return read_storage(source, study_name)
-    if study_name is not None:
-        raise StudyError(f"--study-name {study_name}: is for storages of Optuna; {source} is none")
-    return read_experiment(source, step or ITERATION)
+        found = read_storage(source, study_name)
+    else:
+        if study_name is not None:
+            raise StudyError(f"--study-name {study_name}: is for storages of Optuna; {source} is none")
+        found = read_experiment(source, step or ITERATION)
+    if not found.trials:
+        counts = ", ".join(f"{count} {why}" for why, count in found.left_out.items())
+        raise StudyError(f"{found.location}: holds no trial that has ended{counts and f' ({counts})'}")
+    return found
 
 
 def _label(model: str | None, like: Like | None) -> str:
     if like is not None and model is None and len(like.models) == 1:
         return like.models[0]
-    if model is None:
+    if not model:
         known = f", one of those of the --like study to be laid over it: {', '.join(like.models)}" if like else ""
         raise StudyError(f"--model: give a label for the network that the search has trained{known}")
     return model
+
+
+def _name_like(name: str) -> str:
+    """The nearest to the search's name that a study may have."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:100] or ARM
+
+
+def _spec(
+    name: str, *, runs: int, model: str, dataset: str, boxes: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    """What the analysis asks of a spec; what trains is not there."""
+    return {
+        "name": name,
+        "configurations": runs,
+        "arms": [ARM],
+        "data": {"name": dataset},
+        "models": [{"label": model}],
+        "hyperparameters": dict(boxes),
+    }
 
 
 def _box(column: str, like: Like | None) -> dict[str, float]:

@@ -158,6 +158,7 @@ def test_a_study_gives_the_names_boxes_model_and_data(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"model": None}, "--model: give a label"),
+        ({"model": ""}, "--model: give a label"),
         ({"maps": ()}, "--map: name a parameter .*the parameters batch_size, net/noise, weight_decay"),
         (
             {"maps": ["noise=input_noise_std"]},
