@@ -19,7 +19,8 @@ QUIET = {
     # So many trials may wait for an actor. By default 200 do, and each asks Ray for a placement group that it does not
     # need, as it is given an actor that is used again. With 1, Tune would never begin a second actor.
     "TUNE_MAX_PENDING_TRIALS_PG": str(WORKERS),
-    # The points of a trial come in one message. Ray 2.60 takes each of these numbers for the other: they are the same.
+    # The points of a trial come in one message. Ray 2.60 reads each of these two where it means the other, so both have
+    # the same value.
     "TUNE_RESULT_BUFFER_LENGTH": "1000",
     "TUNE_RESULT_BUFFER_MIN_TIME_S": "1000",
 }
