@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
     from ray.tune.search import SearchAlgorithm, Searcher
 
+TIME = "training_iteration"  # what schedulers count in: the points that a trial has reported
 POINTS = 20  # how often in a training a scheduler sees the T2 loss
 REDUCTION = 4  # of ASHA: a trial of four goes on at each rung; Tune's default
 BRACKET_REDUCTION = 3  # of Hyperband, as its authors propose
@@ -77,14 +78,17 @@ def check_installed(method: Method) -> None:
 
 def scheduler_of(method: Method, boxes: Box) -> TrialScheduler | None:
     """Tune's own scheduler; it counts in points, and sees the T2 loss. None runs every trial to its end."""
-    from ray.tune.schedulers import ASHAScheduler, HyperBandScheduler, PopulationBasedTraining
+    from ray.tune.schedulers import ASHAScheduler, HyperBandScheduler
+
+    from service.tune.baselines.population import Population
 
     if method.scheduler == "asha":
-        return ASHAScheduler(max_t=POINTS, grace_period=1, reduction_factor=REDUCTION)
+        return ASHAScheduler(time_attr=TIME, max_t=POINTS, grace_period=1, reduction_factor=REDUCTION)
     if method.scheduler == "hyperband":
-        return HyperBandScheduler(max_t=POINTS, reduction_factor=BRACKET_REDUCTION)
+        return HyperBandScheduler(time_attr=TIME, max_t=POINTS, reduction_factor=BRACKET_REDUCTION)
     if method.scheduler == "pbt":
-        return PopulationBasedTraining(
+        return Population(
+            time_attr=TIME,  # its own default is seconds
             perturbation_interval=PERTURBATION_POINTS,
             quantile_fraction=QUANTILE,
             hyperparam_mutations=dict(_uniform(boxes)),

@@ -20,6 +20,7 @@ from service.tune.baselines.trials import Trial
 MOST_LOSSES = 3  # of processes, before it is taken for the searches' own doing
 QUIET = {  # nobody reads what Tune would write of a search: its rows are taken as it runs
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_worker_niceness": "0",  # by default a trial yields to all else, and its seconds would be others'
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
