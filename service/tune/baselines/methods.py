@@ -76,7 +76,7 @@ def check_installed(method: Method) -> None:
         raise StudyError(f"method {method.name!r} needs Optuna:  pip install 't1t2-study[optuna]'  (or leave it out)")
 
 
-def scheduler_of(method: Method, boxes: Box) -> TrialScheduler | None:
+def scheduler_of(method: Method, boxes: Box, seed: int) -> TrialScheduler | None:
     """Tune's own scheduler; it counts in points, and sees the T2 loss. None runs every trial to its end."""
     from ray.tune.schedulers import ASHAScheduler, HyperBandScheduler
 
@@ -88,6 +88,7 @@ def scheduler_of(method: Method, boxes: Box) -> TrialScheduler | None:
         return HyperBandScheduler(time_attr=TIME, max_t=POINTS, reduction_factor=BRACKET_REDUCTION)
     if method.scheduler == "pbt":
         return Population(
+            seed=seed,
             time_attr=TIME,  # its own default is seconds
             perturbation_interval=PERTURBATION_POINTS,
             quantile_fraction=QUANTILE,

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import random
 import tempfile
 import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import numpy as np
 
 from service.spec.arms import ARMS
 from service.spec.plan import STREAMS, make_plan, stream
@@ -122,8 +119,6 @@ def _rival(search: Search, method: Method, spec: StudySpec, starts: Iterator[Sta
     most = method.population or int(search.trainings) * (POINTS if method.scheduler else 1)
     given = [next(starts) for _ in range(most)]
     seed = stream(search.spec.seed, search.repetition, 0, STREAMS["baselines"], zlib.crc32(method.name.encode()))
-    random.seed(seed)  # population based training draws from the process's own generators
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - see above
     record = Recorder(method.name, config, search.costs)
     if not ray.is_initialized():  # of one core, so that one trial is trained at a time
         ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -138,7 +133,7 @@ def _rival(search: Search, method: Method, spec: StudySpec, starts: Iterator[Sta
                 num_samples=most,
                 max_concurrent_trials=None if pauses else 1,
                 search_alg=searcher_of(method, boxes, given, seed),
-                scheduler=scheduler_of(method, boxes),
+                scheduler=scheduler_of(method, boxes, seed),
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(

@@ -62,7 +62,7 @@ def test_no_search_spends_more_than_it_may(everything: pd.DataFrame) -> None:
     for search in searches(everything, "asha", "hyperband", "tpe-asha"):
         assert search["compute"].sum() == search["spent"].max()
         assert budget <= search["spent"].max() <= budget + 10 + COSTS.evaluation  # one point more at most
-        assert len(search) > 4  # because others were stopped early
+        assert (search["steps"] < STEPS).any()  # some were stopped early, before the end of the budget
     for size in (4, 8, 16):
         for search in searches(everything, f"pbt-{size}"):
             assert list(search["compute"]) == [STEPS + 20 * COSTS.evaluation] * size
@@ -142,7 +142,7 @@ def test_a_command_that_is_cut_off_goes_on(tmp_path: Path, number: signal.Signal
         'name = "small"\nseed = 3\ndata = { name = "digits", t1_size = 200, t2_size = 100, test_size = 100 }\n'
         "models = [{ hidden = [8] }]\ninner = { steps = 200, batch_size = 50 }\nouter = { batch_size = 50 }\n"
     )
-    methods = "random,asha,online"
+    methods = "asha,pbt-4,online"
     words = ["baselines", str(spec), "--repetitions=2", "--trainings=4", f"--methods={methods}", "--out"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", COMMAND, *words]
