@@ -113,8 +113,11 @@ class Study:
         """The searches that `t1t2 baselines` has run beside the study, whole; None where no run of them has ended.
 
         They are a study of their own in the directory ``baselines``. The columns and filters of this one do not hold
-        there. Raises StudyError where their tables are damaged.
+        there. They are their own baselines, so that they can be reported without the study beside which they were run.
+        Raises StudyError where their tables are damaged.
         """
+        if BASELINES in self.info:
+            return self
         root = f"{self._root}/{BASELINES}"
         if not has_runs(self._filesystem, root):
             return None

@@ -34,7 +34,8 @@ def baselines(
 
     Random search, ASHA, Hyperband, TPE with and without ASHA, and populations run by Ray Tune; T1-T2 by the spec's
     estimator and by one step. All have the same starts and may spend the same. The same command again goes on; more
-    repetitions or methods are added to what is there. The tables lie in DIR/baselines, and `t1t2 report` shows them.
+    repetitions or methods are added to what is there. The tables lie in DIR/baselines: `t1t2 report DIR/baselines`
+    shows them, and so does the report of the study in DIR.
     """
     from service.records.progress import study_uri
     from service.spec.study_spec import load_spec
@@ -66,7 +67,9 @@ def baselines(
     if as_json:
         print_json(dataclasses.asdict(found))
     else:
-        print(f"{found.searches:,} searches, {found.ran:,} of them now: {found.uri}\nsee them:  t1t2 report {uri}")
+        print(
+            f"{found.searches:,} searches, {found.ran:,} of them now: {found.uri}\nsee them:  t1t2 report {found.uri}"
+        )
     if found.failed:
         print(
             f"{found.failed:,} trainings failed: t1t2 results {found.uri} --query \"status == 'failed'\"",

@@ -4,6 +4,7 @@ import importlib.util
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from service.cli.app import main
@@ -30,7 +31,7 @@ def test_it_says_how_far_it_is_and_where_the_tables_are(spec: str, capsys: pytes
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [
         "4 searches, 4 of them now: studies/small/baselines",
-        "see them:  t1t2 report studies/small",
+        "see them:  t1t2 report studies/small/baselines",
     ]
     assert printed.err.splitlines()[0] == "0 of 4: searches done"
     assert printed.err.splitlines()[-1] == "4 of 4: t1t2, mlp-8, repetition 1"
@@ -39,6 +40,9 @@ def test_it_says_how_far_it_is_and_where_the_tables_are(spec: str, capsys: pytes
     assert found == {"uri": "studies/small/baselines", "searches": 4, "ran": 0, "failed": 0}
     assert main(["results", "studies/small/baselines", "--arm", "rerun", "--json"]) == 0
     assert {row["arm"] for row in json.loads(capsys.readouterr().out)["rows"]} == {"rerun"}
+    assert main(["report", "studies/small/baselines", "--out", "report"]) == 0
+    standings = pd.read_csv("report/tables/baselines_differences.csv")
+    assert {"online", "online + rerun", "t1t2", "t1t2 + rerun"} == set(standings["method"])
     for command in ("verify", "status"):
         assert main([command, "studies/small/baselines"]) == 0
 
