@@ -13,6 +13,7 @@ from service.ledger.shards import Ledger, TableFile
 from service.records.clock import now
 from service.records.manifest import BASELINES, MANIFEST, Manifest, find_study, read_study
 from service.records.progress import StudyStatus, write_progress
+from service.records.provenance import provenance
 from service.spec.plan import STREAMS, Plan, make_plan
 from service.spec.study_spec import StudySpec, digest
 from service.storage.checked_json import dumps_checked
@@ -145,7 +146,7 @@ def _begun(plan: Plan, storage: Storage, trainings: int) -> tuple[Manifest, dict
         pack_size=1,
         seeds={"study": plan.spec.seed, "streams": STREAMS},
         created_at=now(),
-        provenance={BASELINES: plan.spec.hash},
+        provenance=provenance() | {"data_hash": problems[0].data_hash, "threads": 1, BASELINES: plan.spec.hash},
         planned={},
     )
     _save(storage, manifest, about)
@@ -219,7 +220,7 @@ def _write_status(storage: Storage, manifest: Manifest, statuses: Counter[str]) 
     status = StudyStatus(
         name=manifest.name,
         study_hash=manifest.study_hash,
-        uri=storage.uri,
+        uri="",  # whoever reads it knows where it is
         state="completed",
         planned=manifest.planned,
         done=manifest.planned,

@@ -102,6 +102,7 @@ def test_the_reruns_are_fixed_trainings_with_the_final_values(tmp_path: Path, mo
             assert list(first["log10_l2_final"]) == list(again["log10_l2_initial"]) == list(again["log10_l2_final"])
             assert list(again["compute"]) == [FIXED] * len(again)
             assert list(again["spent"]) == pytest.approx([a + FIXED * (k + 1) for k, a in enumerate(first["spent"])])
+    assert study.info["provenance"]["versions"]["torch"]
     assert study.info["baselines"]["costs"] == {"mlp-8": vars(COSTS) | {"t1t2": ONE_STEP_COST}}
     assert list(study.trajectories["step"]) == [STEPS] * len(study.runs)  # T1-T2 needs no look at T2 on its way
 
