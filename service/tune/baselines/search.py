@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from service.executors.received import reason
 from service.spec.arms import ARMS
 from service.spec.plan import STREAMS, make_plan, stream
 from service.spec.study_spec import StudySpec
@@ -72,35 +73,42 @@ def _tuned(search: Search, method: Method, spec: StudySpec, starts: Iterator[Sta
     """T1-T2 from one start after another while it can be paid for, once at least; each with a training of its ends."""
     _, config = train_config(spec, search.model)
     problem = _problem(config)
+    cost = search.costs.compute(config.inner.steps, online=True, evaluations=1)
     trials: list[Trial] = []
     reruns: list[Trial] = []
-    cost = search.costs.compute(config.inner.steps, online=True, evaluations=1)
     for number in range(max(1, int(budget / cost))):
         start = next(starts)
         trial = _trained(search, problem, config, method.name, number, start, online=True)
-        final = {name: trial.reports[-1][name] for name in trial.initial}
-        again = _trained(search, problem, config, method.rerun, number, {SEED: start[SEED], **final}, online=False)
-        before, both = (trials[-1] if trials else None), (reruns[-1] if reruns else None)
-        trial.spent = (before.spent if before else 0.0) + trial.compute
-        trial.spent_s = (before.spent_s if before else 0.0) + trial.seconds
-        again.spent = (both.spent if both else 0.0) + trial.compute + again.compute
-        again.spent_s = (both.spent_s if both else 0.0) + trial.seconds + again.seconds
+        again = _trained(
+            search, problem, config, method.rerun, number, {SEED: start[SEED], **trial.final}, online=False
+        )
+        _add_up(trial, trials[-1:], [trial])
+        _add_up(again, reruns[-1:], [trial, again])
         trials.append(trial)
         reruns.append(again)
     return [*trials, *reruns]
 
 
+def _add_up(trial: Trial, before: list[Trial], own: list[Trial]) -> None:
+    """What the search had spent when ``trial`` ended: as much as ``before``, and its ``own`` trainings."""
+    trial.spent = sum(each.spent for each in before) + sum(each.compute for each in own)
+    trial.spent_s = sum(each.spent_s for each in before) + sum(each.seconds for each in own)
+
+
 def _trained(
     search: Search, problem: Problem, config: TrainConfig, arm: str, number: int, start: Start, *, online: bool
 ) -> Trial:
-    """One whole training, alone."""
+    """One whole training, alone; one that raises an exception has failed, as a trial of Tune's does."""
     training = Training(problem, config, start, seed=0, online=online, costs=search.costs)
     trial = Trial(arm=arm, number=number, seed=training.member.seed, initial=training.member.hyperparameters)
-    while not trial.reports or not trial.reports[-1]["done"]:
-        begun = time.perf_counter()
-        trial.reports.append(training.advance())
-        trial.seconds += time.perf_counter() - begun
-    trial.compute = trial.reports[-1]["compute"]
+    begun = time.perf_counter()
+    try:
+        while not trial.reports or not trial.reports[-1]["done"]:
+            trial.reports.append(training.advance())
+    except Exception as error:
+        trial.error = reason(error)
+    trial.seconds = time.perf_counter() - begun
+    trial.compute = trial.reports[-1]["compute"] if trial.reports else 0.0
     return trial
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,6 +18,8 @@ from analysis import load_study
 from service import AnotherStudyError, StudyError, run_study
 from service.tune.baselines.methods import METHODS
 from service.tune.baselines.run import run_baselines
+from service.tune.baselines.search import Search, run_search
+from service.tune.training import Training
 from tests.service.tune.baselines.settings import COSTS, FIXED, ONE_STEP_COST, STEPS, give_costs, small_spec
 
 ROOT = Path(__file__).parents[4]
@@ -151,7 +154,7 @@ def test_a_command_that_is_cut_off_goes_on(tmp_path: Path, number: signal.Signal
     with subprocess.Popen([*command, str(cut)], env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("2 of 6"):
+            if line.startswith("2 of 4"):
                 process.send_signal(number)
                 break
         errors = process.stderr.read()
@@ -194,6 +197,24 @@ def test_other_baselines_and_other_studies_are_refused(tmp_path: Path, monkeypat
     with pytest.raises(AnotherStudyError, match="of another spec"):
         run_baselines(small_spec(), str(tmp_path / "other"), methods=["online"], repetitions=2, trainings=2)
     assert not (tmp_path / "other" / "baselines").exists()
+
+
+def test_a_training_that_raises_has_failed_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    advance = Training.advance
+
+    def brittle(self: Training) -> dict[str, Any]:
+        if self.member.hyperparameters["input_noise_std"] > 0.4:
+            raise RuntimeError("too strong")
+        return advance(self)
+
+    monkeypatch.setattr(Training, "advance", brittle)
+    search = Search(spec=small_spec(), model="mlp-8", method="online", repetition=0, trainings=12, costs=COSTS)
+    trials = run_search(search)
+    failed = [trial for trial in trials if trial.status == "failed"]
+    assert 0 < len(failed) < len(trials)
+    for trial in failed:
+        assert (trial.error, trial.compute, trial.reports) == ("RuntimeError: too strong", 0.0, [])
+    assert all(trial.status == "completed" for trial in trials if trial not in failed)
 
 
 def test_a_row_says_what_it_has_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
