@@ -148,7 +148,7 @@ def test_the_baselines_beside_a_study_are_a_study(
     whole = load_study(directory / "baselines")
     pd.testing.assert_frame_equal(study.baselines.runs, whole.runs)
     assert {"compute", "spent", "spent_s"} < set(whole.runs.columns)
-    assert whole.baselines is None
+    assert whole.baselines is whole
     assert whole.models == study.models
     assert whole.trajectories.empty
     pq.write_table(pq.read_table(directory / "baselines" / "runs.parquet"), directory / "baselines" / "x.parquet")
