@@ -24,7 +24,7 @@ from service.ledger.publish import Published
 from service.ledger.schema import TABLES, described, schemas
 from service.ledger.shards import COMPRESSION, FILE_KEY, STUDY_KEY, TableFile
 from service.records.manifest import IMPORTED, MANIFEST, Manifest
-from service.records.progress import PROGRESS, StudyStatus, write_progress
+from service.records.progress import PROGRESS, write_completed
 from service.spec.study_spec import check_name, digest
 from service.storage.files import Storage, open_storage
 
@@ -192,25 +192,13 @@ def _write(storage: Storage, tables: Tables, manifest: Manifest) -> None:
     """Write all files, ``study.json`` last; where that fails, none of them stays."""
     keep = storage.nearest_directory()
     columns = schemas(list(manifest.spec["hyperparameters"]))
-    statuses = [row["status"] for row in tables.runs]
-    status = StudyStatus(
-        name=manifest.name,
-        study_hash=manifest.study_hash,
-        uri="",  # whoever reads it knows where it is
-        state="completed",
-        planned=manifest.planned,
-        done=manifest.planned,
-        completed=statuses.count("completed"),
-        diverged=statuses.count("diverged"),
-        failed=statuses.count("failed"),
-        updated_at=manifest.created_at,
-    )
+    statuses = Counter(row["status"] for row in tables.runs)
     try:
         published = {}
         for table in TABLES:
             rows = pa.Table.from_pylist(getattr(tables, table), columns[table])
             published[table] = _write_table(storage, TableFile(table), rows, manifest.study_hash)
-        write_progress(storage, status, [], durable=True)
+        write_completed(storage, manifest, statuses, manifest.created_at)
         manifest.with_tables(published, at=manifest.created_at).save(storage)
     except BaseException:
         with suppress(OSError):

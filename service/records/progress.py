@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -86,6 +87,23 @@ def write_progress(
     # While it runs without indentation, which takes Python's slow encoder: a large cluster has many attempts in flight.
     content = {"status": status.to_dict(), "in_flight": in_flight, "ended": ended or []}
     storage.write(PROGRESS, dumps_checked(content, indent=1 if durable else None), durable=durable)
+
+
+def write_completed(storage: Storage, manifest: Manifest, statuses: Mapping[str, int], updated_at: str) -> None:
+    """Write that a study is completed whose runs were all there at once; ``statuses`` counts them by their status."""
+    status = StudyStatus(
+        name=manifest.name,
+        study_hash=manifest.study_hash,
+        uri="",  # whoever reads it knows where it is
+        state="completed",
+        planned=manifest.planned,
+        done=manifest.planned,
+        completed=statuses.get("completed", 0),
+        diverged=statuses.get("diverged", 0),
+        failed=statuses.get("failed", 0),
+        updated_at=updated_at,
+    )
+    write_progress(storage, status, [], durable=True)
 
 
 def read_in_flight(storage: Storage, study_hash: str) -> Attempts | None:

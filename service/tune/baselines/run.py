@@ -12,7 +12,7 @@ from service.ledger.publish import discard_shards
 from service.ledger.shards import Ledger, TableFile
 from service.records.clock import now
 from service.records.manifest import BASELINES, MANIFEST, Manifest, find_study, read_study
-from service.records.progress import StudyStatus, write_progress
+from service.records.progress import write_completed
 from service.records.provenance import provenance
 from service.spec.plan import STREAMS, Plan, make_plan
 from service.spec.study_spec import StudySpec, digest
@@ -205,7 +205,7 @@ def _run(
     arms, statuses = _counts(ledger)
     manifest = replace(manifest.with_tables(published), planned=dict(arms))
     _save(ledger.storage, manifest, about)
-    _write_status(ledger.storage, manifest, statuses)
+    write_completed(ledger.storage, manifest, statuses, now())
     discard_shards(ledger)
     return Baselines(uri=ledger.storage.uri, searches=len(searches), ran=len(left), failed=statuses["failed"])
 
@@ -214,19 +214,3 @@ def _counts(ledger: Ledger) -> tuple[Counter[str], Counter[str]]:
     """How many runs each arm has, and each status, in the published table."""
     rows = ledger.read(TableFile("runs"), ["arm", "status"])
     return Counter(rows["arm"].to_pylist()), Counter(rows["status"].to_pylist())
-
-
-def _write_status(storage: Storage, manifest: Manifest, statuses: Counter[str]) -> None:
-    status = StudyStatus(
-        name=manifest.name,
-        study_hash=manifest.study_hash,
-        uri="",  # whoever reads it knows where it is
-        state="completed",
-        planned=manifest.planned,
-        done=manifest.planned,
-        completed=statuses["completed"],
-        diverged=statuses["diverged"],
-        failed=statuses["failed"],
-        updated_at=now(),
-    )
-    write_progress(storage, status, [], durable=True)
