@@ -154,7 +154,7 @@ def test_a_command_that_is_cut_off_goes_on(tmp_path: Path, number: signal.Signal
     with subprocess.Popen([*command, str(cut)], env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("2 of 4"):
+            if line.startswith("2 of 6"):
                 process.send_signal(number)
                 break
         errors = process.stderr.read()
