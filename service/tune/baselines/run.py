@@ -124,7 +124,10 @@ def _begun(plan: Plan, storage: Storage, trainings: int) -> tuple[Manifest, dict
         },
     }
     try:
-        about: dict[str, Any] = read_study(storage.uri)[BASELINES]
+        content = read_study(storage.uri)
+        if BASELINES not in content:
+            raise StudyError(f"{storage.uri}: holds a study, and no baselines; give another directory")
+        about: dict[str, Any] = content[BASELINES]
         differing = [key for key, value in settings.items() if about[key] != value]
         if differing:
             lines = [f"{key}: {settings[key]} here, {about[key]} there" for key in differing]

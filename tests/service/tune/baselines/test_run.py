@@ -217,6 +217,14 @@ def test_a_training_that_raises_has_failed_and_the_others_go_on(monkeypatch: pyt
     assert all(trial.status == "completed" for trial in trials if trial not in failed)
 
 
+def test_a_study_in_the_place_of_baselines_is_refused(tmp_path: Path) -> None:
+    run_study(small_spec(configurations=1, arms=["initial"]), tmp_path / "baselines")
+    before = load_study(str(tmp_path / "baselines")).runs
+    with pytest.raises(StudyError, match="baselines: holds a study, and no baselines"):
+        run_baselines(small_spec(), str(tmp_path), methods=["online"], repetitions=2, trainings=2)
+    assert load_study(str(tmp_path / "baselines")).runs.equals(before)
+
+
 def test_a_row_says_what_it_has_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     give_costs(monkeypatch)
     found = run_baselines(small_spec(), str(tmp_path), methods=["online"], repetitions=2, trainings=5)
