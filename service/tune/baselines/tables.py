@@ -142,7 +142,9 @@ def _run(search: Search, trial: Trial, place: Row) -> Row:
 
 
 def _points(trial: Trial) -> list[Row]:
-    return [{name: value for name, value in report.items() if name != "status"} for report in trial.reports]
+    """Its reports as rows. What Tune is told of a loss that is not finite, infinity, is NaN here as in a study."""
+    values = [{name: value for name, value in report.items() if name != "status"} for report in trial.reports]
+    return [row | {"t2_loss": row["t2_loss"] if math.isfinite(row["t2_loss"]) else math.nan} for row in values]
 
 
 def _attempt(trial: Trial, run_id: str) -> Row:
