@@ -132,13 +132,17 @@ def _key(shown: Overview) -> Markup:
 
 
 def _across(values: pd.Series, boxes: Boxes, name: str) -> list[float]:
-    low, high = boxes[name]
-    return [float(v) for v in _LEFT + _SIDE * ((values - low) / (high - low)).clip(0, 1)]
+    return [float(v) for v in _LEFT + _SIDE * _shares(values, boxes[name])]
 
 
 def _up(values: pd.Series, boxes: Boxes, name: str) -> list[float]:
-    low, high = boxes[name]
-    return [float(v) for v in _BELOW + _SIDE * (1 - ((values - low) / (high - low)).clip(0, 1))]
+    return [float(v) for v in _BELOW + _SIDE * (1 - _shares(values, boxes[name]))]
+
+
+def _shares(values: pd.Series, box: tuple[float, float]) -> pd.Series:
+    """How far along the box each value lies, from 0 to 1; one outside stands at the edge."""
+    low, high = box
+    return ((values - low) / (high - low)).clip(0, 1)
 
 
 def _extent(box: tuple[float, float]) -> str:

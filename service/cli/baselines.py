@@ -67,9 +67,8 @@ def baselines(
     if as_json:
         print_json(dataclasses.asdict(found))
     else:
-        print(
-            f"{found.searches:,} searches, {found.ran:,} of them now: {found.uri}\nsee them:  t1t2 report {found.uri}"
-        )
+        print(f"{found.searches:,} searches, {found.ran:,} of them now: {found.uri}")
+        print(f"see them:  t1t2 report {found.uri}")
     if found.failed:
         print(
             f"{found.failed:,} trainings failed: t1t2 results {found.uri} --query \"status == 'failed'\"",

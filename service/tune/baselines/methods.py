@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from service.errors import StudyError
 from service.tune.training import SEED
 from trainers.config import EstimatorName
+from trainers.state import LARGEST_SEED
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
@@ -115,7 +116,6 @@ def searcher_of(method: Method, boxes: Box, starts: list[Start], seed: int) -> S
     from ray.tune.search.optuna import OptunaSearch
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-
     sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed % 2**32)
     first = [{name: start[name] for name in boxes} for start in starts[:STARTUP_TRIALS]]
     return OptunaSearch(
@@ -124,7 +124,7 @@ def searcher_of(method: Method, boxes: Box, starts: list[Start], seed: int) -> S
 
 
 def _suggest(boxes: Box, starts: list[Start], trial: Any) -> Start:
-    """A trial's hyperparameters; its seed is drawn for it alone, as in random search, and nothing to be modelled."""
+    """A trial's hyperparameters, and its seed: drawn for it alone, as in random search, and not for TPE to model."""
     for name, (low, high) in boxes.items():
         trial.suggest_float(name, low, high)
     return {SEED: starts[trial.number][SEED]}
@@ -136,7 +136,7 @@ def space_of(method: Method, boxes: Box) -> dict[str, Any]:
 
     if method.searcher == "tpe":
         return {}
-    return dict(_uniform(boxes)) | {SEED: tune.randint(0, 2**63 - 1)}
+    return dict(_uniform(boxes)) | {SEED: tune.randint(0, LARGEST_SEED)}
 
 
 def _uniform(boxes: Box) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from ray.tune.schedulers import PopulationBasedTraining
 
 
 class Population(PopulationBasedTraining):
-    """Tune's own in two points changed.
+    """Tune's own, with two changes.
 
     - ``seed`` alone determines its draws. Tune's own takes them from the generators of the process, from which others
-      draw as well, as often as time has it.
+      draw as well, and how often they do depends on timing.
     - It goes on where the trial that all others waited for has ended, because it diverged or failed. Tune's own
       compares a population as the last trial reports that it has come to the next comparison; where that one ends
       instead, the others would wait for ever. Here they go on to the comparison after it.

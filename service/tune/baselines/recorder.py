@@ -22,7 +22,7 @@ class Recorder(tune.Callback):
 
     def __init__(self, arm: str, config: TrainConfig, costs: Costs) -> None:
         self.arm, self.costs = arm, costs
-        self.every, self.steps = config.record_every, config.inner.steps
+        self.every = config.record_every
         self.trials: dict[str, Trial] = {}
         self.spent = self.spent_s = 0.0
 
